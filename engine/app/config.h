@@ -1,0 +1,80 @@
+#pragma once
+/* The configuration file: YAML, read through libcyaml into one structure. All settings are rows of one table in
+ * config.c (key, type, default, range, unit, help), which loads, checks, dumps and documents them; the example in
+ * deploy/config/eilpost.yaml is what config_dump() prints for the defaults. */
+#include "engine/base/buf.h"
+#include "engine/base/err.h"
+#include "engine/base/log.h"
+#include "engine/ring/ring.h"
+#include "engine/smtp/session.h"
+
+struct config_source { /* an egress identity */
+    const char *name;
+    const char *address;   /* IPv4 or IPv6 to bind to; "": the kernel chooses */
+    const char *ehlo_name; /* "": smtp.ehlo_name */
+};
+
+/** All text is NUL-terminated and never NULL. */
+struct config {
+    const char *path; /* the file, or "" for the defaults */
+    const char *state_dir;
+    struct {
+        enum log_level level;
+        enum log_format format;
+    } log;
+    unsigned workers; /* 0: one per core */
+    enum ring_body io;
+    struct {
+        const char *url; /* "": private Redis below state_dir, see embedded_redis.h */
+        const char *name_space;
+        unsigned partitions;
+    } redis;
+    struct {
+        unsigned port;
+        const char *ehlo_name; /* "": the host's name */
+        struct {
+            unsigned connect_s, greeting_s, ehlo_s, starttls_s, mail_s, rcpt_s, data_s, block_s, dot_s, rset_s;
+        } timeouts;
+        enum smtp_tls_mode tls; /* off, opportunistic or required */
+        bool pipelining, chunking;
+        unsigned pipeline_depth; /* transactions open at once on a site that earned it */
+        unsigned pipeline_rank;  /* answers in order that earn it */
+    } smtp;
+    struct {
+        const char *servers; /* "": /etc/resolv.conf */
+        unsigned timeout_ms, tries;
+        bool ipv4, ipv6;
+        unsigned cache_entries;
+    } dns;
+    struct config_source *sources; /* empty: one source "default" of the kernel's choice */
+    unsigned sources_count;
+    struct {
+        unsigned connections_per_site, messages_per_session, idle_s, sessions_per_worker;
+        unsigned connect_concurrency_per_site;
+    } pool;
+    struct {
+        unsigned jobs_in_flight, per_destination, owner_lease_ms, events_max;
+    } queue;
+    struct {
+        unsigned *schedule_s; /* pauses before the 2nd, 3rd, … attempt; the last one repeats */
+        unsigned schedule_count;
+        unsigned expire_s, unknown_delay_s, jitter_percent;
+    } retry;
+    struct {
+        const char *listen; /* ADDRESS:PORT; port 0: any free one */
+        bool enabled;
+    } api;
+    void *memory; /* private */
+};
+
+/** The defaults of every setting. */
+void config_defaults(struct config *config);
+/** Reads and checks `path`; what it doesn't name has its default. On false `config` is empty and `err` is one line,
+ *  "FILE:LINE: what is wrong with KEY". Free with config_free(). */
+MUST_USE bool config_load(const char *path, struct config *config, struct err *err);
+void config_free(struct config *config);
+
+/** Appends the configuration as YAML, each key with its help, unit, range and default in a comment. */
+void config_dump(const struct config *config, struct buf *out);
+/** Calls `warn` for each setting that is legal but probably not meant; returns how many. */
+unsigned config_lint(const struct config *config, void (*warn)(void *user, const char *text), void *user);
