@@ -1,0 +1,75 @@
+#pragma once
+/* Delivery on one worker: leases jobs, finds where they go, opens and reuses sessions, sends, and records what happened.
+ * The only place where dns, queue, smtp and message meet. engine/deliver/README.md tells the whole way of a job. */
+#include "dns/resolver.h"
+#include "engine/base/histogram.h"
+#include "engine/deliver/shared.h"
+#include "engine/net/tls.h"
+#include "engine/smtp/session.h"
+#include "queue/queue.h"
+
+struct deliver;
+
+/** An egress identity. */
+struct deliver_source {
+    const char *name;
+    const char *ehlo_name;
+    struct sockaddr_storage address; /* ss_family AF_UNSPEC: the system chooses */
+};
+
+struct deliver_options {
+    unsigned port; /* of the mail exchangers: 25 */
+    enum smtp_tls_mode tls_mode;
+    struct tls_context *tls;
+    struct smtp_timeouts timeouts;
+    bool no_pipelining, no_chunking;
+    unsigned pipeline_depth; /* transactions open at once on a session of a site that earned it */
+    unsigned pipeline_rank;  /* accepted messages in a row that earn it */
+
+    const struct deliver_source *sources;
+    unsigned source_count; /* ≥ 1 */
+
+    unsigned connections_per_site; /* over all workers of the node, per source */
+    unsigned connecting_per_site;  /* sessions being opened at once, per worker */
+    unsigned messages_per_session;
+    unsigned idle_ms;
+    unsigned sessions_max; /* per worker */
+
+    unsigned jobs_max;            /* leased by this worker at once */
+    unsigned jobs_per_destination;
+
+    const unsigned *retry_schedule_s;
+    unsigned retry_count; /* ≥ 1; the last one repeats until the submission expires */
+    unsigned retry_jitter_percent;
+    unsigned unknown_delay_s; /* before a job whose outcome is unknown is tried again */
+
+    size_t render_bytes_max; /* of rendered messages that wait to leave */
+    size_t content_bytes_max; /* of compiled content kept */
+    struct deliver_shared *shared; /* one per process */
+    const struct log *log;
+};
+
+/** Written by the worker, read by other threads with relaxed loads. */
+struct deliver_stats {
+    uint64_t leased, attempts, delivered, deferred, bounced, expired, unknown, released;
+    uint64_t reply_2xx, reply_4xx, reply_5xx, reply_local;
+    uint64_t sessions_opened, sessions_reused, sessions_failed, violations;
+    uint64_t sessions_opening, sessions_busy, sessions_idle;
+    uint64_t jobs_held, destinations, sites;
+    uint64_t render_bytes;
+    struct histogram queue_wait, dns, connect, session_wait, transaction, ack, total; /* µs */
+};
+
+MUST_USE bool deliver_create(struct deliver **out, struct ring *ring, struct dns_resolver *resolver,
+                             const struct deliver_options *options, struct err *err);
+/** The queue's events belong to delivery: create the queue with these and the deliver as user, then attach it. */
+extern const struct queue_events deliver_queue_events;
+void deliver_attach(struct deliver *deliver, struct queue *queue);
+/** Starts leasing. */
+void deliver_start(struct deliver *deliver);
+/** No new leases; jobs without a transaction go back to their queues; open transactions are waited for, at most `timeout_ms`, and
+ *  then aborted (those with end-of-data sent become unknown); then `stopped`. */
+void deliver_stop(struct deliver *deliver, int64_t timeout_ms, void (*stopped)(void *user), void *user);
+void deliver_destroy(struct deliver **deliver);
+
+const struct deliver_stats *deliver_stats(const struct deliver *deliver);

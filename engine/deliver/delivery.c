@@ -1,0 +1,395 @@
+/* Deliveries: one leased job on its way through this worker, from the lease to queue_finish(). */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/base/mem.h"
+#include "engine/deliver/internal.h"
+
+/* A session may fail this often under a job before its end-of-data, within one lease, before the job waits for its retry time. */
+#define RESTARTS_MAX 2
+
+struct delivery *delivery_create(struct destination *destination, struct queue_job *job)
+{
+    struct deliver *deliver = destination->deliver;
+    struct list *spare = list_pop_front(&deliver->free_deliveries);
+    struct delivery *delivery = spare ? LIST_ENTRY(spare, struct delivery, node) : mem_alloc(sizeof *delivery);
+    *delivery = (struct delivery){ .job = job, .destination = destination };
+    list_init(&delivery->node);
+    list_init(&delivery->tx.node);
+    delivery->submission = submission_hold(deliver, job->submission);
+    delivery->leased_us = ring_clock_us(deliver->ring);
+    job->user = delivery;
+    list_push_back(&destination->waiting, &delivery->node);
+    destination->waiting_count++;
+    destination->held++;
+    deliver->held++;
+    stat_add(&deliver->stats.jobs_held, 1);
+    return delivery;
+}
+
+/* Records the outcome and forgets the delivery. */
+static void delivery_finish(struct delivery *delivery, const struct queue_outcome *outcome)
+{
+    struct destination *destination = delivery->destination;
+    struct deliver *deliver = destination->deliver;
+    assert(!list_linked(&delivery->node));
+    delivery_body_done(delivery);
+    queue_finish(delivery->job, outcome);
+    submission_release(delivery->submission);
+    free(delivery->refusal);
+    list_push_front(&deliver->free_deliveries, &delivery->node);
+    destination->held--;
+    deliver->held--;
+    stat_sub(&deliver->stats.jobs_held, 1);
+    destination_refill(destination);
+    deliver_check_stopped(deliver);
+}
+
+void delivery_release(struct delivery *delivery)
+{
+    stat_add(&delivery->destination->deliver->stats.released, 1);
+    delivery_finish(delivery, &(struct queue_outcome){ .end = QUEUE_RELEASE });
+}
+
+/* ---- outcomes ---- */
+
+static int64_t retry_at(struct deliver *deliver, const struct delivery *delivery, int64_t delay_s)
+{
+    int64_t delay = delay_s * 1000, spread = delay * (int64_t)deliver->options.retry_jitter_percent / 100;
+    if (spread > 0)
+        delay += (int64_t)rng_below(ring_rng(deliver->ring), (uint64_t)spread * 2 + 1) - spread;
+    int64_t at = ring_wall_ms(deliver->ring) + delay;
+    /* No later than the expiry, so that the terminal event comes on time. */
+    int64_t expires = delivery->submission->expires_ms;
+    return delivery->submission->state == SUBMISSION_READY && at > expires ? expires : at;
+}
+
+static int64_t schedule_s(const struct deliver *deliver, unsigned attempts)
+{
+    unsigned last = deliver->options.retry_count - 1;
+    return deliver->options.retry_schedule_s[MIN_OF(attempts, last)];
+}
+
+static void count_reply(struct deliver *deliver, const struct smtp_reply *reply)
+{
+    uint64_t *counter = reply->origin == SMTP_LOCAL ? &deliver->stats.reply_local
+                        : reply->code < 400         ? &deliver->stats.reply_2xx
+                        : reply->code < 500         ? &deliver->stats.reply_4xx
+                                                    : &deliver->stats.reply_5xx;
+    stat_add(counter, 1);
+}
+
+static void count_end(struct deliver *deliver, const struct queue_outcome *outcome)
+{
+    struct deliver_stats *stats = &deliver->stats;
+    switch (outcome->end) {
+    case QUEUE_DELIVERED:
+        stat_add(&stats->delivered, 1);
+        return;
+    case QUEUE_BOUNCED:
+        stat_add(&stats->bounced, 1);
+        return;
+    case QUEUE_EXPIRED:
+        stat_add(&stats->expired, 1);
+        return;
+    case QUEUE_RETRY:
+        stat_add(outcome->unknown ? &stats->unknown : &stats->deferred, 1);
+        return;
+    case QUEUE_SUPPRESSED:
+    case QUEUE_CANCELLED:
+    case QUEUE_RELEASE:
+        return;
+    }
+}
+
+/* Everything of an outcome that the reply and the session tell; `status` is room for the enhanced code. */
+static struct queue_outcome outcome_of(const struct delivery *delivery, const struct smtp_reply *reply,
+                                       const struct site_host *host, char status[16])
+{
+    const struct deliver *deliver = delivery->destination->deliver;
+    struct queue_outcome outcome = {
+        .code = reply->code,
+        .local = reply->origin == SMTP_LOCAL,
+        .text = reply->text,
+        .phase = smtp_phase_name(reply->phase),
+    };
+    if (reply->enhanced.klass) {
+        int len = snprintf(status, 16, "%u.%u.%u", reply->enhanced.klass, reply->enhanced.subject, reply->enhanced.detail);
+        outcome.status = slice_of(status, (size_t)MIN_OF(len, 15));
+    }
+    if (delivery->peer) {
+        const struct peer *peer = delivery->peer;
+        struct tls_facts facts;
+        host = &peer->site->hosts[peer->host];
+        outcome.site = peer->site->key;
+        outcome.address = slice_str(peer->text);
+        outcome.source = slice_str(deliver->options.sources[peer->source].name);
+        if (stream_tls_facts(smtp_session_stream(peer->session), &facts))
+            outcome.tls = facts.version;
+        outcome.duration_ms = (ring_clock_us(deliver->ring) - delivery->submitted_us) / 1000;
+    }
+    if (host)
+        outcome.host = host->name;
+    return outcome;
+}
+
+static enum classify_scope scope_of(enum smtp_phase phase)
+{
+    switch (phase) {
+    case SMTP_PHASE_DNS:
+        return CLASSIFY_DNS;
+    case SMTP_PHASE_RCPT:
+        return CLASSIFY_RECIPIENT;
+    case SMTP_PHASE_MAIL:
+    case SMTP_PHASE_DATA:
+    case SMTP_PHASE_BODY:
+    case SMTP_PHASE_DOT:
+        return CLASSIFY_MESSAGE;
+    case SMTP_PHASE_CONNECT:
+    case SMTP_PHASE_GREETING:
+    case SMTP_PHASE_EHLO:
+    case SMTP_PHASE_STARTTLS:
+    case SMTP_PHASE_TLS:
+    case SMTP_PHASE_RSET:
+    case SMTP_PHASE_IDLE:
+    case SMTP_PHASE_QUIT:
+        break;
+    }
+    return CLASSIFY_HOST;
+}
+
+void delivery_end_by_reply(struct delivery *delivery, const struct smtp_reply *reply, const struct site_host *host)
+{
+    struct deliver *deliver = delivery->destination->deliver;
+    char status[16];
+    struct queue_outcome outcome = outcome_of(delivery, reply, host, status);
+    struct verdict verdict = classify_verdict(&(struct classify_reply){
+        .code = reply->code,
+        .enhanced_class = reply->enhanced.klass,
+        .enhanced_subject = reply->enhanced.subject,
+        .enhanced_detail = reply->enhanced.detail,
+        .local = reply->origin == SMTP_LOCAL,
+        .scope = scope_of(reply->phase),
+    });
+    outcome.category = verdict.category;
+    switch (verdict.action) {
+    case VERDICT_DELIVERED:
+        outcome.end = QUEUE_DELIVERED;
+        break;
+    case VERDICT_BOUNCE:
+        outcome.end = QUEUE_BOUNCED;
+        break;
+    case VERDICT_RETRY:
+        outcome.end = QUEUE_RETRY;
+        outcome.retry_at_ms = retry_at(deliver, delivery, schedule_s(deliver, delivery->job->attempts));
+        break;
+    }
+    count_reply(deliver, reply);
+    count_end(deliver, &outcome);
+    if (outcome.end == QUEUE_DELIVERED && delivery->submission->accepted_ms)
+        histogram_record(&deliver->stats.total,
+                         (ring_wall_ms(deliver->ring) - delivery->submission->accepted_ms) * 1000);
+    delivery_finish(delivery, &outcome);
+}
+
+static void delivery_unknown(struct delivery *delivery, const struct smtp_reply *reply)
+{
+    struct deliver *deliver = delivery->destination->deliver;
+    char status[16];
+    struct queue_outcome outcome = outcome_of(delivery, reply, NULL, status);
+    outcome.end = QUEUE_RETRY;
+    outcome.unknown = true;
+    outcome.category = "network";
+    outcome.retry_at_ms = retry_at(deliver, delivery, deliver->options.unknown_delay_s);
+    count_reply(deliver, reply);
+    count_end(deliver, &outcome);
+    delivery_finish(delivery, &outcome);
+}
+
+/* The session failed before the end-of-data: nothing was delivered. Another session may try at once, a few times. */
+static void delivery_restart(struct delivery *delivery, const struct smtp_reply *reply)
+{
+    struct destination *destination = delivery->destination;
+    if (delivery->fenced || destination->deliver->stopping) {
+        delivery_release(delivery);
+        return;
+    }
+    if (delivery->restarts++ >= RESTARTS_MAX) {
+        delivery_end_by_reply(delivery, reply, NULL);
+        return;
+    }
+    delivery_body_done(delivery);
+    delivery->peer = NULL;
+    list_push_front(&destination->waiting, &delivery->node);
+    destination->waiting_count++;
+    destination_drain(destination);
+}
+
+void delivery_done(struct delivery *delivery, enum smtp_tx_outcome outcome, const struct smtp_reply *reply)
+{
+    struct destination *destination = delivery->destination;
+    struct deliver *deliver = destination->deliver;
+    histogram_record(&deliver->stats.transaction, ring_clock_us(deliver->ring) - delivery->submitted_us);
+    switch (outcome) {
+    case SMTP_TX_ACCEPTED:
+        destination_succeeded(destination);
+        delivery_end_by_reply(delivery, reply, NULL);
+        return;
+    case SMTP_TX_REFUSED:
+        delivery_end_by_reply(delivery, reply, NULL);
+        return;
+    case SMTP_TX_NO_RECIPIENT:
+        destination_succeeded(destination); /* the host answers, whatever it thinks of the mailbox */
+        delivery_end_by_reply(delivery, delivery->refusal ? &delivery->refusal->reply : reply, NULL);
+        return;
+    case SMTP_TX_UNSENT:
+        delivery_restart(delivery, reply);
+        return;
+    case SMTP_TX_UNKNOWN:
+        delivery_unknown(delivery, reply);
+        return;
+    }
+}
+
+void delivery_recipient_refused(struct delivery *delivery, const struct smtp_reply *reply)
+{
+    free(delivery->refusal);
+    struct refusal *refusal = mem_alloc(sizeof *refusal + reply->text.len);
+    refusal->reply = *reply;
+    if (reply->text.len)
+        memcpy(refusal->text, reply->text.ptr, reply->text.len);
+    refusal->reply.text.ptr = refusal->text;
+    delivery->refusal = refusal;
+}
+
+/* ---- before the transaction ---- */
+
+static struct message_recipient recipient_of(const struct delivery *delivery)
+{
+    return (struct message_recipient){
+        .address = delivery->job->recipient,
+        .values = delivery->job->values,
+        .value_count = delivery->job->value_count,
+    };
+}
+
+static bool delivery_expired(const struct delivery *delivery)
+{
+    return delivery->submission->expires_ms <= ring_wall_ms(delivery->destination->deliver->ring);
+}
+
+static void delivery_expire(struct delivery *delivery)
+{
+    struct deliver *deliver = delivery->destination->deliver;
+    struct queue_outcome outcome = {
+        .end = QUEUE_EXPIRED,
+        .local = true,
+        .code = 554,
+        .status = SLICE("5.4.7"),
+        .category = "expired",
+        .text = delivery->job->last_reply.len ? delivery->job->last_reply : SLICE("expired before it could be sent"),
+    };
+    count_end(deliver, &outcome);
+    delivery_finish(delivery, &outcome);
+}
+
+struct delivery *delivery_next(struct destination *destination)
+{
+    while (!list_empty(&destination->waiting)) {
+        struct delivery *delivery = LIST_ENTRY(destination->waiting.next, struct delivery, node);
+        struct submission *submission = delivery->submission;
+        if (submission->state == SUBMISSION_LOADING) {
+            list_remove(&destination->content_node);
+            list_push_back(&submission->destinations, &destination->content_node);
+            return NULL;
+        }
+        list_remove(&delivery->node);
+        destination->waiting_count--;
+        if (submission->state == SUBMISSION_BROKEN) {
+            struct smtp_reply reply = smtp_reply_local(SMTP_PHASE_BODY, 554, (struct smtp_enhanced){ 5, 6, 0 },
+                                                       slice_str(submission->err.text));
+            delivery_end_by_reply(delivery, &reply, NULL);
+            continue;
+        }
+        if (delivery_expired(delivery)) {
+            delivery_expire(delivery);
+            continue;
+        }
+        struct message_recipient recipient = recipient_of(delivery);
+        delivery->recipient = (struct smtp_recipient){ .address = delivery->job->recipient };
+        delivery->tx = (struct smtp_transaction){
+            .sender = submission->sender,
+            .recipients = &delivery->recipient,
+            .recipient_count = 1,
+            .size_estimate = message_size_estimate(submission->content, &recipient),
+            .body_8bit = message_is_8bit(submission->content),
+            .needs_smtputf8 = message_needs_smtputf8(submission->content, &recipient),
+        };
+        list_init(&delivery->tx.node);
+        return delivery;
+    }
+    return NULL;
+}
+
+bool delivery_body(struct delivery *delivery, bool chunked, struct smtp_body *body, struct smtp_reply *reply)
+{
+    struct deliver *deliver = delivery->destination->deliver;
+    struct message_recipient recipient = recipient_of(delivery);
+    struct slice domain = delivery->submission->sender;
+    ptrdiff_t at = slice_find(domain, '@');
+    struct message_stamp stamp = {
+        .date_ms = delivery->submission->accepted_ms,
+        .id = delivery->job->id,
+        .id_domain = at >= 0 ? slice_skip(domain, (size_t)at + 1)
+                             : slice_str(deliver->options.sources[delivery->peer->source].ehlo_name),
+    };
+    struct err err;
+    assert(!delivery->has_output);
+    if (!message_render(delivery->submission->content, &recipient, &stamp, chunked ? MESSAGE_CHUNK : MESSAGE_DATA,
+                        deliver->blocks, &delivery->output, &err)) {
+        bool later = err.kind == ERR_LIMIT;
+        *reply = smtp_reply_local(SMTP_PHASE_BODY, later ? 451 : 554,
+                                  later ? (struct smtp_enhanced){ 4, 3, 1 } : (struct smtp_enhanced){ 5, 6, 0 },
+                                  later ? SLICE("no memory to render the message now")
+                                        : SLICE("the message can't be made from this recipient's data"));
+        log_warn(deliver->options.log, "render-failed", "job %.*s: %s", SLICE_FMT(delivery->job->id), err.text);
+        return false;
+    }
+    delivery->has_output = true;
+    *body = (struct smtp_body){ delivery->output.iov, delivery->output.iov_count, delivery->output.bytes };
+    return true;
+}
+
+void delivery_body_done(struct delivery *delivery)
+{
+    if (!delivery->has_output)
+        return;
+    message_output_release(&delivery->output);
+    delivery->has_output = false;
+}
+
+/* ---- after a crash ---- */
+
+void delivery_recovered(struct deliver *deliver, struct queue_job *job, enum queue_recovery what, unsigned code)
+{
+    struct queue_outcome outcome = { .code = code, .phase = smtp_phase_name(SMTP_PHASE_DOT) };
+    int64_t wall = ring_wall_ms(deliver->ring);
+    if (what == QUEUE_RECOVERED_UNKNOWN) {
+        outcome.end = QUEUE_RETRY;
+        outcome.unknown = true;
+        outcome.local = true;
+        outcome.code = 451;
+        outcome.text = SLICE("the engine was lost between end-of-data and its reply");
+        outcome.retry_at_ms = wall + (int64_t)deliver->options.unknown_delay_s * 1000;
+    } else {
+        outcome.text = SLICE("recovered from the journal");
+        struct verdict verdict = classify_verdict(&(struct classify_reply){ .code = code, .scope = CLASSIFY_MESSAGE });
+        outcome.category = verdict.category;
+        outcome.end = verdict.action == VERDICT_DELIVERED ? QUEUE_DELIVERED
+                      : verdict.action == VERDICT_BOUNCE  ? QUEUE_BOUNCED
+                                                          : QUEUE_RETRY;
+        outcome.retry_at_ms = wall + schedule_s(deliver, job->attempts) * 1000;
+    }
+    count_end(deliver, &outcome);
+    queue_finish(job, &outcome);
+}

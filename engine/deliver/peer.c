@@ -1,0 +1,309 @@
+/* Peers: pooled SMTP sessions. A peer is in its site's list `opening` until it greeted us, then in `busy` while it has open
+ * transactions, `idle` otherwise, and in none once it's ending. */
+#include <arpa/inet.h>
+#include <stdlib.h>
+
+#include "engine/base/mem.h"
+#include "engine/deliver/internal.h"
+
+static void peer_count_state(struct deliver *deliver, struct list *list, const struct site *site, bool enter)
+{
+    uint64_t *counter = list == &site->opening ? &deliver->stats.sessions_opening
+                        : list == &site->busy  ? &deliver->stats.sessions_busy
+                                               : &deliver->stats.sessions_idle;
+    if (enter)
+        stat_add(counter, 1);
+    else
+        stat_sub(counter, 1);
+}
+
+/* The list that the peer is in, by its state. */
+static struct list *peer_list(struct peer *peer)
+{
+    if (peer->ending)
+        return NULL;
+    if (!peer->ready)
+        return &peer->site->opening;
+    return list_empty(&peer->open) ? &peer->site->idle : &peer->site->busy;
+}
+
+/* Moves the peer from `before` to the list that its state asks for now. Peers with room stand in front of `busy`; of the idle ones the
+ * most recently used does, so that the others can age out. */
+static void peer_move(struct peer *peer, struct list *before)
+{
+    struct site *site = peer->site;
+    struct list *now = peer_list(peer);
+    if (before != now) {
+        if (before)
+            peer_count_state(site->deliver, before, site, false);
+        if (now)
+            peer_count_state(site->deliver, now, site, true);
+    }
+    list_remove(&peer->node);
+    if (!now)
+        return;
+    if (now == &site->busy && smtp_session_room(peer->session) == 0)
+        list_push_back(now, &peer->node);
+    else
+        list_push_front(now, &peer->node);
+}
+
+unsigned peer_depth(const struct peer *peer)
+{
+    const struct deliver_options *options = &peer->site->deliver->options;
+    return peer->site->in_order >= options->pipeline_rank ? options->pipeline_depth : 1;
+}
+
+void peer_quit(struct peer *peer)
+{
+    if (peer->ending)
+        return;
+    struct list *before = peer_list(peer);
+    peer->ending = true;
+    ring_timer_stop(&peer->idle_timer);
+    peer_move(peer, before);
+    if (!peer->ready)
+        smtp_session_abort(peer->session, "not needed any more");
+    else
+        smtp_session_quit(peer->session);
+}
+
+static void peer_idle_over(struct ring_timer *timer)
+{
+    peer_quit(CONTAINER_OF(timer, struct peer, idle_timer));
+}
+
+/* After a transaction ended: the peer is used up, wanted elsewhere, or stays for more. */
+static void peer_rest(struct peer *peer)
+{
+    struct deliver *deliver = peer->site->deliver;
+    if (!list_empty(&peer->open))
+        return;
+    if (deliver->stopping || peer->messages >= deliver->options.messages_per_session) {
+        peer_quit(peer);
+        return;
+    }
+    if (list_empty(&peer->site->ready) && site_limit_wanted(peer->site->limits[peer->source])) {
+        peer_quit(peer);
+        return;
+    }
+    ring_timer_start(deliver->ring, &peer->idle_timer, deliver->options.idle_ms);
+}
+
+/* ---- the session's events ---- */
+
+static void on_ready(struct smtp_session *session)
+{
+    struct peer *peer = smtp_session_user(session);
+    struct site *site = peer->site;
+    histogram_record(&site->deliver->stats.connect, ring_clock_us(site->deliver->ring) - peer->opened_us);
+    struct list *before = peer_list(peer);
+    peer->ready = true;
+    site->opening_count--;
+    peer_move(peer, before);
+    site_host_worked(site, peer);
+    smtp_session_set_depth(session, peer_depth(peer));
+    stat_add(&site->deliver->stats.sessions_opened, 1);
+    peer_rest(peer);
+    if (!peer->ending)
+        site_drain_soon(site);
+}
+
+static void on_writable(struct smtp_session *session)
+{
+    struct peer *peer = smtp_session_user(session);
+    if (peer->ending)
+        return;
+    peer_move(peer, peer_list(peer));
+    site_drain_soon(peer->site);
+}
+
+static bool on_body(struct smtp_session *session, struct smtp_transaction *tx, bool chunked, struct smtp_body *body,
+                    struct smtp_reply *reply)
+{
+    (void)session;
+    return delivery_body(CONTAINER_OF(tx, struct delivery, tx), chunked, body, reply);
+}
+
+static void on_body_sent(struct smtp_session *session, struct smtp_transaction *tx)
+{
+    (void)session;
+    delivery_body_done(CONTAINER_OF(tx, struct delivery, tx));
+}
+
+static bool on_commit(struct smtp_session *session, struct smtp_transaction *tx)
+{
+    (void)session;
+    struct delivery *delivery = CONTAINER_OF(tx, struct delivery, tx);
+    bool ok = queue_commit(delivery->job);
+    delivery->fenced = !ok;
+    return ok;
+}
+
+static void on_recipient(struct smtp_session *session, struct smtp_transaction *tx, unsigned index,
+                         const struct smtp_reply *reply)
+{
+    (void)session;
+    assert(index == 0);
+    delivery_recipient_refused(CONTAINER_OF(tx, struct delivery, tx), reply);
+}
+
+static void on_done(struct smtp_session *session, struct smtp_transaction *tx, enum smtp_tx_outcome outcome,
+                    const struct smtp_reply *reply)
+{
+    struct peer *peer = smtp_session_user(session);
+    struct delivery *delivery = CONTAINER_OF(tx, struct delivery, tx);
+    struct site *site = peer->site;
+    struct list *before = peer_list(peer);
+    list_remove(&delivery->node);
+    peer_move(peer, before);
+    if (outcome == SMTP_TX_ACCEPTED && ++site->in_order == site->deliver->options.pipeline_rank)
+        log_debug(site->deliver->options.log, "site-ranked", "%.*s: depth %u from here on", SLICE_FMT(site->key),
+                  site->deliver->options.pipeline_depth);
+    if (!peer->ending)
+        smtp_session_set_depth(session, peer_depth(peer));
+    delivery_done(delivery, outcome, reply);
+    if (!peer->ending)
+        peer_rest(peer);
+    site_drain_soon(site);
+}
+
+static void on_ended(struct smtp_session *session, const struct smtp_reply *reason, bool violation)
+{
+    struct peer *peer = smtp_session_user(session);
+    struct site *site = peer->site;
+    struct deliver *deliver = site->deliver;
+    bool was_ready = peer->ready, was_ending = peer->ending;
+    struct list *before = peer_list(peer);
+    peer->ending = true;
+    ring_timer_stop(&peer->idle_timer);
+    peer_move(peer, before);
+    if (!was_ready)
+        site->opening_count--;
+    if (violation) {
+        stat_add(&deliver->stats.violations, 1);
+        site->in_order = 0;
+        log_warn(deliver->options.log, "protocol-violation", "%.*s [%s]: %.*s", SLICE_FMT(site->hosts[peer->host].name),
+                 peer->text, SLICE_FMT(reason->text));
+    }
+    if (!was_ready && !was_ending)
+        site_host_failed(site, peer, reason);
+    else if (!was_ending && reason->origin == SMTP_PEER && reason->code == 421)
+        site->opening_blocked_ms = ring_now_ms(deliver->ring) + 1000; /* it asks for less */
+    if (site->opening_blocked_ms > ring_now_ms(deliver->ring))
+        ring_timer_start(deliver->ring, &site->retry, site->opening_blocked_ms - ring_now_ms(deliver->ring));
+    site_drain_soon(site);
+}
+
+static void on_closed(struct smtp_session *session)
+{
+    struct peer *peer = smtp_session_user(session);
+    struct site *site = peer->site;
+    struct deliver *deliver = site->deliver;
+    assert(list_empty(&peer->open));
+    smtp_session_destroy(&peer->session);
+    site_limit_give(site->limits[peer->source]);
+    site->peer_count--;
+    deliver->peers--;
+    free(peer);
+    site_drain_soon(site);
+    deliver_check_stopped(deliver);
+}
+
+static const struct smtp_session_events session_events = {
+    .ready = on_ready,
+    .writable = on_writable,
+    .body = on_body,
+    .body_sent = on_body_sent,
+    .commit = on_commit,
+    .recipient = on_recipient,
+    .done = on_done,
+    .ended = on_ended,
+    .closed = on_closed,
+};
+
+/* ---- opening and using ---- */
+
+static void peer_ticket(void *user, struct tls_ticket *ticket)
+{
+    struct peer *peer = user;
+    struct site_host *host = &peer->site->hosts[peer->host];
+    tls_ticket_free(host->ticket);
+    host->ticket = ticket;
+}
+
+static void address_text(const struct sockaddr_storage *addr, char out[64])
+{
+    out[0] = '\0';
+    if (addr->ss_family == AF_INET)
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)addr)->sin_addr, out, 64);
+    else if (addr->ss_family == AF_INET6)
+        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)addr)->sin6_addr, out, 64);
+}
+
+void peer_open(struct site *site, unsigned host_index, unsigned address, unsigned source_index)
+{
+    struct deliver *deliver = site->deliver;
+    const struct deliver_source *source = &deliver->options.sources[source_index];
+    struct site_host *host = &site->hosts[host_index];
+    struct peer *peer = mem_zalloc(sizeof *peer);
+    peer->site = site;
+    peer->host = host_index;
+    peer->address = address;
+    peer->source = source_index;
+    peer->opened_us = ring_clock_us(deliver->ring);
+    list_init(&peer->node);
+    list_init(&peer->open);
+    ring_timer_init(&peer->idle_timer, peer_idle_over);
+
+    struct sockaddr_storage addr = host->addresses->list[address].addr;
+    if (addr.ss_family == AF_INET)
+        ((struct sockaddr_in *)&addr)->sin_port = htons((uint16_t)deliver->options.port);
+    else
+        ((struct sockaddr_in6 *)&addr)->sin6_port = htons((uint16_t)deliver->options.port);
+    address_text(&addr, peer->text);
+
+    if (host->tls_broken && host->retry_tls_ms <= ring_now_ms(deliver->ring))
+        host->tls_broken = false;
+    peer->in_clear = host->tls_broken;
+    struct smtp_session_options options = {
+        .timeouts = &deliver->options.timeouts,
+        .ehlo_name = source->ehlo_name,
+        .tls_mode = peer->in_clear ? SMTP_TLS_OFF : deliver->options.tls_mode,
+        .tls = { .context = deliver->options.tls,
+                 .server_name = host->name.ptr,
+                 .resume = host->ticket,
+                 .ticket = peer_ticket,
+                 .ticket_user = peer },
+        .no_pipelining = deliver->options.no_pipelining,
+        .no_chunking = deliver->options.no_chunking,
+        .depth = peer_depth(peer),
+    };
+    host->ticket = NULL;
+    peer->session = smtp_session_create(deliver->ring, &session_events, &options, peer);
+    list_push_back(&site->opening, &peer->node);
+    peer_count_state(deliver, &site->opening, site, true);
+    site->opening_count++;
+    site->peer_count++;
+    deliver->peers++;
+    bool bound = source->address.ss_family == addr.ss_family;
+    smtp_session_open(peer->session, (struct sockaddr *)&addr, host->addresses->list[address].len,
+                      bound ? (const struct sockaddr *)&source->address : NULL, bound ? sizeof source->address : 0);
+}
+
+void peer_submit(struct peer *peer, struct delivery *delivery)
+{
+    struct deliver *deliver = peer->site->deliver;
+    struct list *before = peer_list(peer);
+    ring_timer_stop(&peer->idle_timer);
+    if (peer->messages++ > 0)
+        stat_add(&deliver->stats.sessions_reused, 1);
+    stat_add(&deliver->stats.attempts, 1);
+    list_push_back(&peer->open, &delivery->node);
+    delivery->peer = peer;
+    delivery->fenced = false;
+    delivery->submitted_us = ring_clock_us(deliver->ring);
+    histogram_record(&deliver->stats.session_wait, delivery->submitted_us - delivery->leased_us);
+    smtp_session_submit(peer->session, &delivery->tx);
+    peer_move(peer, before);
+}

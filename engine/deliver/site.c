@@ -1,0 +1,382 @@
+/* Sites: the MX hosts that serve one or many destinations, their health, and the pool of sessions to them.
+ *
+ * site_drain() looks at a site and does whatever is possible now: gives waiting deliveries to sessions that have room, opens sessions
+ * while there is more to do than they can take and the limits allow, asks for addresses where there are none yet. It runs as a task
+ * at the end of a turn, once for all that happened in the turn.
+ *
+ * Hosts are tried by preference, shuffled among equals, an address that failed is skipped until the host worked again or its pause is
+ * over. Only when no host is left and no session lives has the site failed, and then so have its destinations.
+ */
+#include <stdlib.h>
+
+#include "engine/base/mem.h"
+#include "engine/deliver/internal.h"
+
+#define HOST_DOWN_MS_MAX 60000
+#define TLS_BROKEN_MS 3600000
+
+static int64_t host_down_ms(const struct deliver *deliver)
+{
+    return MIN_OF((int64_t)deliver->options.retry_schedule_s[0] * 1000, (int64_t)HOST_DOWN_MS_MAX);
+}
+
+/* ---- creation ---- */
+
+static int compare_mx(const void *a, const void *b)
+{
+    const struct dns_mx *x = *(const struct dns_mx *const *)a, *y = *(const struct dns_mx *const *)b;
+    if (x->preference != y->preference)
+        return x->preference < y->preference ? -1 : 1;
+    size_t len = MIN_OF(x->name.len, y->name.len);
+    int order = memcmp(x->name.ptr, y->name.ptr, len);
+    return order ? order : (x->name.len > y->name.len) - (x->name.len < y->name.len);
+}
+
+static void host_addresses_found(struct dns_request *request, struct dns_addresses *addresses);
+static void site_drain(struct ring_task *task);
+static void site_retry(struct ring_timer *timer);
+
+static struct site *site_create(struct deliver *deliver, const struct dns_mx *const *sorted, unsigned count,
+                                struct slice key)
+{
+    size_t names = 0;
+    for (unsigned i = 0; i < count; i++)
+        names += sorted[i]->name.len + 1;
+    struct site *site = mem_zalloc(sizeof *site + count * sizeof site->hosts[0] + names + key.len);
+    char *text = (char *)&site->hosts[count];
+    site->deliver = deliver;
+    site->host_count = count;
+    for (unsigned i = 0; i < count; i++) {
+        struct site_host *host = &site->hosts[i];
+        host->site = site;
+        host->preference = sorted[i]->preference;
+        memcpy(text, sorted[i]->name.ptr, sorted[i]->name.len);
+        host->name = slice_of(text, sorted[i]->name.len);
+        text += sorted[i]->name.len + 1; /* NUL-terminated, for SNI */
+        host->request.addresses_found = host_addresses_found;
+    }
+    memcpy(text, key.ptr, key.len);
+    site->key = slice_of(text, key.len);
+    list_init(&site->ready);
+    list_init(&site->idle);
+    list_init(&site->busy);
+    list_init(&site->opening);
+    ring_task_init(&site->drain, site_drain);
+    ring_timer_init(&site->retry, site_retry);
+    site->limits = mem_array(deliver->options.source_count, sizeof(struct site_limit *));
+    for (unsigned i = 0; i < deliver->options.source_count; i++)
+        site->limits[i] = site_limit_hold(deliver->options.shared, site->key, i);
+    map_put(&deliver->sites, site->key, site);
+    stat_add(&deliver->stats.sites, 1);
+    return site;
+}
+
+struct site *site_get(struct deliver *deliver, const struct dns_route *route)
+{
+    /* The key: host names by preference, a comma within a preference, a semicolon between, so that two domains with the same hosts in
+     * the same ranks share sessions whatever their numbers are. */
+    const struct dns_mx **sorted = mem_array(route->host_count, sizeof *sorted);
+    for (unsigned i = 0; i < route->host_count; i++)
+        sorted[i] = &route->hosts[i];
+    qsort(sorted, route->host_count, sizeof *sorted, compare_mx);
+    size_t room = 0, len = 0;
+    for (unsigned i = 0; i < route->host_count; i++)
+        room += sorted[i]->name.len + 1;
+    char *key = mem_alloc(room);
+    for (unsigned i = 0; i < route->host_count; i++) {
+        if (i > 0)
+            key[len++] = sorted[i]->preference == sorted[i - 1]->preference ? ',' : ';';
+        memcpy(key + len, sorted[i]->name.ptr, sorted[i]->name.len);
+        len += sorted[i]->name.len;
+    }
+    struct site *site = map_get(&deliver->sites, slice_of(key, len));
+    if (!site)
+        site = site_create(deliver, sorted, route->host_count, slice_of(key, len));
+    site->used_ms = ring_now_ms(deliver->ring);
+    free(key);
+    free(sorted);
+    return site;
+}
+
+bool site_unused(const struct site *site)
+{
+    return site->destinations == 0 && site->peer_count == 0 && site->lookups == 0;
+}
+
+void site_free(struct site *site)
+{
+    struct deliver *deliver = site->deliver;
+    assert(site_unused(site));
+    ring_task_cancel(&site->drain);
+    ring_timer_stop(&site->retry);
+    for (unsigned i = 0; i < site->host_count; i++) {
+        if (site->hosts[i].addresses)
+            dns_addresses_release(site->hosts[i].addresses);
+        tls_ticket_free(site->hosts[i].ticket);
+    }
+    for (unsigned i = 0; i < deliver->options.source_count; i++)
+        site_limit_release(deliver->options.shared, site->limits[i]);
+    free(site->limits);
+    map_remove(&deliver->sites, site->key);
+    stat_sub(&deliver->stats.sites, 1);
+    free(site);
+}
+
+/* ---- hosts ---- */
+
+static void host_addresses_found(struct dns_request *request, struct dns_addresses *addresses)
+{
+    struct site_host *host = CONTAINER_OF(request, struct site_host, request);
+    struct site *site = host->site;
+    host->asked = false;
+    site->lookups--;
+    if (host->addresses)
+        dns_addresses_release(host->addresses);
+    host->addresses = addresses;
+    host->address_down = 0;
+    if (addresses->status != DNS_OK) {
+        log_info(site->deliver->options.log, "host-unresolved", "%.*s: %s", SLICE_FMT(host->name), addresses->text);
+        host->down_until_ms = ring_now_ms(site->deliver->ring) + host_down_ms(site->deliver);
+    }
+    site_drain_soon(site);
+    deliver_check_stopped(site->deliver);
+}
+
+enum choice { CHOICE_FOUND, CHOICE_WAIT, CHOICE_NONE };
+
+/* Whether the host can be connected to now; asks for its addresses when they're missing or too old. */
+static enum choice host_try(struct site_host *host, struct rng *rng, int64_t now, unsigned *address)
+{
+    struct deliver *deliver = host->site->deliver;
+    if (host->asked)
+        return CHOICE_WAIT;
+    if (host->down_until_ms > now)
+        return CHOICE_NONE;
+    if (!host->addresses || host->addresses->expires_ms <= now) {
+        host->asked = true;
+        host->site->lookups++;
+        dns_resolve_addresses(deliver->resolver, &host->request, host->name);
+        return CHOICE_WAIT;
+    }
+    unsigned count = host->addresses->count, up = 0;
+    for (unsigned i = 0; i < count; i++)
+        up += !(host->address_down >> i & 1);
+    if (host->addresses->status != DNS_OK || count == 0)
+        return CHOICE_NONE;
+    if (up == 0) { /* the pause is over: all get another chance */
+        host->address_down = 0;
+        up = count;
+    }
+    unsigned pick = (unsigned)rng_below(rng, up);
+    for (unsigned i = 0; i < count; i++)
+        if (!(host->address_down >> i & 1) && pick-- == 0)
+            *address = i;
+    return CHOICE_FOUND;
+}
+
+/* The host to connect to next: the lowest preference that has one up, a random one among equals. */
+static enum choice site_choose(struct site *site, unsigned *host, unsigned *address)
+{
+    struct rng *rng = ring_rng(site->deliver->ring);
+    int64_t now = ring_now_ms(site->deliver->ring);
+    for (unsigned first = 0; first < site->host_count;) {
+        unsigned end = first;
+        while (end < site->host_count && site->hosts[end].preference == site->hosts[first].preference)
+            end++;
+        unsigned count = end - first, start = (unsigned)rng_below(rng, count);
+        bool waiting = false;
+        for (unsigned i = 0; i < count; i++) {
+            unsigned index = first + (start + i) % count;
+            enum choice choice = host_try(&site->hosts[index], rng, now, address);
+            *host = index;
+            if (choice == CHOICE_FOUND)
+                return CHOICE_FOUND;
+            waiting |= choice == CHOICE_WAIT;
+        }
+        if (waiting)
+            return CHOICE_WAIT;
+        first = end;
+    }
+    return CHOICE_NONE;
+}
+
+void site_host_worked(struct site *site, struct peer *peer)
+{
+    struct site_host *host = &site->hosts[peer->host];
+    host->failures = 0;
+    host->down_until_ms = 0;
+    host->address_down &= ~(1u << peer->address);
+    site->opening_blocked_ms = 0;
+}
+
+/* All hosts are down and no session lives: the destinations have failed, each on its own account. */
+static void site_failed(struct site *site, const struct smtp_reply *reason, const struct site_host *host)
+{
+    struct list *node;
+    while ((node = list_pop_front(&site->ready)))
+        destination_failed(LIST_ENTRY(node, struct destination, site_node), reason, host);
+}
+
+void site_host_failed(struct site *site, struct peer *peer, const struct smtp_reply *reason)
+{
+    struct deliver *deliver = site->deliver;
+    struct site_host *host = &site->hosts[peer->host];
+    int64_t now = ring_now_ms(deliver->ring);
+    stat_add(&deliver->stats.sessions_failed, 1);
+    if (reason->phase == SMTP_PHASE_TLS && reason->origin == SMTP_LOCAL &&
+        deliver->options.tls_mode == SMTP_TLS_OPPORTUNISTIC && !peer->in_clear) {
+        host->tls_broken = true;
+        host->retry_tls_ms = now + TLS_BROKEN_MS;
+        log_info(deliver->options.log, "tls-failed", "%.*s [%s]: %.*s; in clear for an hour", SLICE_FMT(host->name),
+                 peer->text, SLICE_FMT(reason->text));
+        site_drain_soon(site);
+        return;
+    }
+    log_info(deliver->options.log, "session-failed", "%.*s [%s] %s: %u %.*s", SLICE_FMT(host->name), peer->text,
+             smtp_phase_name(reason->phase), reason->code, SLICE_FMT(reason->text));
+    host->address_down |= 1u << peer->address;
+    unsigned count = host->addresses ? host->addresses->count : 0;
+    if (count == 0 || (host->address_down & ((1u << count) - 1)) == (1u << count) - 1)
+        host->down_until_ms = now + host_down_ms(deliver);
+    bool alive = !list_empty(&site->idle) || !list_empty(&site->busy);
+    if (alive) {
+        /* It takes no more sessions than these: don't knock at once again. */
+        site->opening_blocked_ms = now + host_down_ms(deliver);
+        ring_timer_start(deliver->ring, &site->retry, host_down_ms(deliver));
+    } else if (site->opening_count == 0) {
+        unsigned unused_host, unused_address;
+        if (site_choose(site, &unused_host, &unused_address) == CHOICE_NONE)
+            site_failed(site, reason, host);
+    }
+    site_drain_soon(site);
+}
+
+/* ---- the pool ---- */
+
+static void site_retry(struct ring_timer *timer)
+{
+    site_drain_soon(CONTAINER_OF(timer, struct site, retry));
+}
+
+void site_drain_soon(struct site *site)
+{
+    ring_task_queue(site->deliver->ring, &site->drain);
+}
+
+static unsigned peer_room(const struct peer *peer)
+{
+    unsigned max = peer->site->deliver->options.messages_per_session;
+    if (peer->ending || peer->messages >= max)
+        return 0;
+    return MIN_OF(smtp_session_room(peer->session), max - peer->messages);
+}
+
+/* A session with room: an idle one first, then one whose pipeline isn't full (those stand in front). */
+static struct peer *site_pick(struct site *site)
+{
+    if (!list_empty(&site->idle)) {
+        struct peer *peer = LIST_ENTRY(site->idle.next, struct peer, node);
+        if (peer_room(peer) > 0)
+            return peer;
+    }
+    if (!list_empty(&site->busy)) {
+        struct peer *peer = LIST_ENTRY(site->busy.next, struct peer, node);
+        if (peer_room(peer) > 0)
+            return peer;
+    }
+    return NULL;
+}
+
+static struct delivery *site_next(struct site *site)
+{
+    while (!list_empty(&site->ready)) {
+        struct destination *destination = LIST_ENTRY(site->ready.next, struct destination, site_node);
+        struct delivery *delivery = delivery_next(destination);
+        if (!delivery) {
+            list_remove(&destination->site_node);
+            continue;
+        }
+        list_remove(&destination->site_node); /* to the back: destinations of a site take turns */
+        if (!list_empty(&destination->waiting))
+            list_push_back(&site->ready, &destination->site_node);
+        return delivery;
+    }
+    return NULL;
+}
+
+/* Waiting deliveries, counted no further than `enough`. */
+static unsigned site_waiting(const struct site *site, unsigned enough)
+{
+    unsigned waiting = 0;
+    list_for_each(it, &site->ready)
+    {
+        waiting += LIST_ENTRY(it, struct destination, site_node)->waiting_count;
+        if (waiting >= enough)
+            return enough;
+    }
+    return waiting;
+}
+
+/* A source with a free connection to this site, starting behind the one used last. */
+static bool site_take_source(struct site *site, unsigned *source)
+{
+    struct deliver *deliver = site->deliver;
+    for (unsigned i = 0; i < deliver->options.source_count; i++) {
+        unsigned index = (deliver->next_source + i) % deliver->options.source_count;
+        if (site_limit_take(site->limits[index], deliver->options.connections_per_site)) {
+            deliver->next_source = index + 1;
+            *source = index;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void site_open_more(struct site *site)
+{
+    struct deliver *deliver = site->deliver;
+    int64_t now = ring_now_ms(deliver->ring);
+    if (site->opening_blocked_ms > now)
+        return;
+    unsigned wanted = site_waiting(site, deliver->options.connecting_per_site);
+    while (site->opening_count < wanted && deliver->peers < deliver->options.sessions_max) {
+        unsigned host, address, source;
+        switch (site_choose(site, &host, &address)) {
+        case CHOICE_WAIT:
+            return;
+        case CHOICE_NONE:
+            if (site->peer_count == 0) {
+                struct smtp_reply reply = smtp_reply_local(SMTP_PHASE_CONNECT, 451, (struct smtp_enhanced){ 4, 4, 1 },
+                                                           SLICE("no host of the destination can be reached"));
+                site_failed(site, &reply, NULL);
+            }
+            return;
+        case CHOICE_FOUND:
+            break;
+        }
+        if (!site_take_source(site, &source)) {
+            if (site->peer_count == 0) /* other workers have them all: ask again soon */
+                ring_timer_start(deliver->ring, &site->retry, 100);
+            return;
+        }
+        peer_open(site, host, address, source);
+    }
+}
+
+static void site_drain(struct ring_task *task)
+{
+    struct site *site = CONTAINER_OF(task, struct site, drain);
+    struct deliver *deliver = site->deliver;
+    if (!deliver->recordable || deliver->stopping)
+        return;
+    site->used_ms = ring_now_ms(deliver->ring);
+    struct peer *peer;
+    while (!list_empty(&site->ready) && (peer = site_pick(site))) {
+        struct delivery *delivery = site_next(site);
+        if (!delivery)
+            break;
+        peer_submit(peer, delivery);
+    }
+    if (!list_empty(&site->ready))
+        site_open_more(site);
+}

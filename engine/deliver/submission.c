@@ -1,0 +1,114 @@
+/* Submissions: the stored object of each submission that has jobs here, loaded from Redis once, its content compiled once, shared by
+ * all its jobs. Those without jobs stay for a while (least recently used go first) up to a number of bytes. */
+#include <jansson.h>
+#include <stdlib.h>
+
+#include "engine/base/mem.h"
+#include "engine/deliver/internal.h"
+
+static void submission_destroy(struct submission *submission)
+{
+    struct deliver *deliver = submission->deliver;
+    while (list_pop_front(&submission->destinations)) {
+        /* they have nothing waiting any more */
+    }
+    list_remove(&submission->lru);
+    map_remove(&deliver->submissions, submission->id);
+    deliver->content_bytes -= submission->bytes;
+    message_content_destroy(&submission->content);
+    free((void *)submission->sender.ptr);
+    free(submission);
+}
+
+static bool submission_read(struct submission *submission, struct slice text, struct err *err)
+{
+    json_error_t error;
+    json_t *root = json_loadb(text.ptr, text.len, JSON_REJECT_DUPLICATES, &error);
+    if (!root)
+        return err_set(err, ERR_INPUT, "stored submission isn't JSON: %s", error.text);
+    const char *from = NULL;
+    json_t *content = NULL;
+    json_int_t accepted = 0, expires = 0;
+    bool ok = json_unpack_ex(root, &error, 0, "{s:s, s:o, s:I, s:I}", "from", &from, "content", &content,
+                             "accepted_at", &accepted, "expires_at", &expires) == 0;
+    if (!ok)
+        err_set(err, ERR_INPUT, "stored submission: %s", error.text);
+    char *dumped = ok ? json_dumps(content, JSON_COMPACT) : NULL;
+    if (dumped) {
+        submission->sender = slice_of(slice_dup(slice_str(from)), strlen(from));
+        submission->accepted_ms = accepted;
+        submission->expires_ms = expires;
+        ok = message_content_compile(&submission->content, slice_str(dumped), NULL, err);
+        free(dumped);
+    } else if (ok) {
+        ok = err_set(err, ERR_INPUT, "stored submission: content can't be read");
+    }
+    json_decref(root);
+    return ok;
+}
+
+/* Wakes the destinations that waited for the content. */
+static void submission_wake(struct submission *submission)
+{
+    struct list *node;
+    while ((node = list_pop_front(&submission->destinations)))
+        destination_drain(LIST_ENTRY(node, struct destination, content_node));
+}
+
+static void submission_loaded(struct queue_load *load, struct slice json)
+{
+    struct submission *submission = CONTAINER_OF(load, struct submission, load);
+    struct deliver *deliver = submission->deliver;
+    bool ok = json.ptr ? submission_read(submission, json, &submission->err)
+                       : err_set(&submission->err, ERR_NOT_FOUND, "the submission's content is gone from Redis");
+    submission->state = ok ? SUBMISSION_READY : SUBMISSION_BROKEN;
+    submission->bytes = json.len;
+    deliver->content_bytes += json.len;
+    if (!ok)
+        log_error(deliver->options.log, "submission-broken", "submission %.*s: %s", SLICE_FMT(submission->id),
+                  submission->err.text);
+    submission_wake(submission);
+    if (submission->references == 0 && !list_linked(&submission->lru))
+        list_push_back(&deliver->submissions_lru, &submission->lru);
+}
+
+struct submission *submission_hold(struct deliver *deliver, struct slice id)
+{
+    struct submission *submission = map_get(&deliver->submissions, id);
+    if (!submission) {
+        submission = mem_zalloc(sizeof *submission + id.len);
+        submission->deliver = deliver;
+        memcpy(submission->data, id.ptr, id.len);
+        submission->id = slice_of(submission->data, id.len);
+        list_init(&submission->destinations);
+        list_init(&submission->lru);
+        map_put(&deliver->submissions, submission->id, submission);
+        submission->load.loaded = submission_loaded;
+        queue_load_submission(deliver->queue, &submission->load, submission->id);
+    }
+    submission->references++;
+    list_remove(&submission->lru);
+    return submission;
+}
+
+void submission_release(struct submission *submission)
+{
+    struct deliver *deliver = submission->deliver;
+    assert(submission->references > 0);
+    if (--submission->references > 0 || submission->state == SUBMISSION_LOADING)
+        return;
+    list_push_back(&deliver->submissions_lru, &submission->lru);
+    while (deliver->content_bytes > deliver->options.content_bytes_max && !list_empty(&deliver->submissions_lru))
+        submission_destroy(LIST_ENTRY(deliver->submissions_lru.next, struct submission, lru));
+}
+
+void submissions_free(struct deliver *deliver)
+{
+    size_t cursor = 0;
+    struct map_entry *entry;
+    while ((entry = map_next(&deliver->submissions, &cursor))) {
+        submission_destroy(entry->value);
+        cursor = 0; /* removal moves entries */
+    }
+    map_free(&deliver->submissions);
+}
