@@ -1,7 +1,8 @@
 #pragma once
-/* The configuration file: YAML, read through libcyaml into one structure. All settings are rows of one table in
- * config.c (key, type, default, range, unit, help), which loads, checks, dumps and documents them; the example in
- * deploy/config/eilpost.yaml is what config_dump() prints for the defaults. */
+/* The configuration file: YAML, read through libcyaml into one structure. All settings are rows of
+ * one table in config.c (key, type, default, range, unit, help), which loads, checks, dumps and
+ * documents them; the example in deploy/config/eilpost.yaml is what config_dump() prints for the
+ * defaults. */
 #include "engine/base/buf.h"
 #include "engine/base/err.h"
 #include "engine/base/log.h"
@@ -33,7 +34,8 @@ struct config {
         unsigned port;
         const char *ehlo_name; /* "": the host's name */
         struct {
-            unsigned connect_s, greeting_s, ehlo_s, starttls_s, mail_s, rcpt_s, data_s, block_s, dot_s, rset_s;
+            unsigned connect_s, greeting_s, ehlo_s, starttls_s, mail_s, rcpt_s, data_s, block_s,
+                dot_s, rset_s;
         } timeouts;
         enum smtp_tls_mode tls; /* off, opportunistic or required */
         bool pipelining, chunking;
@@ -69,12 +71,14 @@ struct config {
 
 /** The defaults of every setting. */
 void config_defaults(struct config *config);
-/** Reads and checks `path`; what it doesn't name has its default. On false `config` is empty and `err` is one line,
- *  "FILE:LINE: what is wrong with KEY". Free with config_free(). */
+/** Reads and checks `path`; what it doesn't name has its default. On false `config` is empty and
+ * `err` is one line, "FILE:LINE: what is wrong with KEY". Free with config_free(). */
 MUST_USE bool config_load(const char *path, struct config *config, struct err *err);
 void config_free(struct config *config);
 
-/** Appends the configuration as YAML, each key with its help, unit, range and default in a comment. */
+/** Appends the configuration as YAML, each key with its help, unit, range and default in a comment.
+ */
 void config_dump(const struct config *config, struct buf *out);
 /** Calls `warn` for each setting that is legal but probably not meant; returns how many. */
-unsigned config_lint(const struct config *config, void (*warn)(void *user, const char *text), void *user);
+unsigned config_lint(const struct config *config, void (*warn)(void *user, const char *text),
+                     void *user);

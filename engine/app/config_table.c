@@ -1,0 +1,255 @@
+/* The table of all settings: the only place where a setting has a name, a default, a range and a
+ * help text. */
+#include "engine/app/config_table.h"
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+
+static const char *check_filled(const char *text)
+{
+    return *text ? NULL : "must not be empty";
+}
+
+static const char *check_redis_url(const char *text)
+{
+    struct slice url = slice_str(text);
+    if (url.len == 0 || slice_starts_with(url, SLICE("unix:///")))
+        return NULL;
+    if (slice_starts_with(url, SLICE("redis://")) && url.len > strlen("redis://"))
+        return NULL;
+    return "must be redis://[USER:PASSWORD@]HOST[:PORT][/DB], unix:///PATH[?db=N], or empty for a "
+           "private Redis";
+}
+
+static const char *check_name_space(const char *text)
+{
+    size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
+    return len > 0 && len <= 32 && !text[len] ? NULL
+                                              : "must be 1 to 32 letters, digits, '_' or '-'";
+}
+
+static const char *check_ehlo_name(const char *text)
+{
+    size_t len = strlen(text);
+    size_t host = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-");
+    bool literal = len > 2 && text[0] == '[' && text[len - 1] == ']' &&
+                   strspn(text + 1, "0123456789abcdefABCDEFIPv.:") == len - 2;
+    return len <= 255 && (host == len || literal) ? NULL
+                                                  : "must be a host name or an address in brackets";
+}
+
+static const char *check_address(const char *text)
+{
+    unsigned char bytes[16];
+    bool good =
+        !*text || inet_pton(AF_INET, text, bytes) == 1 || inet_pton(AF_INET6, text, bytes) == 1;
+    return good ? NULL : "must be an IPv4 or IPv6 address";
+}
+
+static const char *check_listen(const char *text)
+{
+    static const char wrong[] = "must be ADDRESS:PORT, such as 127.0.0.1:8025 or [::1]:8025";
+    const char *colon = strrchr(text, ':');
+    uint64_t port;
+    if (!colon || colon == text || !slice_to_u64(slice_str(colon + 1), &port) || port > 65535)
+        return wrong;
+    char host[INET6_ADDRSTRLEN];
+    unsigned char bytes[16];
+    size_t len = (size_t)(colon - text);
+    bool v6 = text[0] == '[' && colon[-1] == ']';
+    if (v6 ? len < 3 || len - 2 >= sizeof host : len >= sizeof host)
+        return wrong;
+    memcpy(host, text + v6, len - 2 * v6);
+    host[len - 2 * v6] = '\0';
+    return inet_pton(v6 ? AF_INET6 : AF_INET, host, bytes) == 1 ? NULL : wrong;
+}
+
+static const struct setting_choice log_levels[] = {
+    { "debug", LOG_DEBUG },
+    { "info", LOG_INFO },
+    { "warn", LOG_WARN },
+    { "error", LOG_ERROR },
+    { NULL },
+};
+static const struct setting_choice log_formats[] = { { "text", LOG_TEXT },
+                                                     { "json", LOG_JSON },
+                                                     { NULL } };
+static const struct setting_choice io_bodies[] = {
+    { "auto", RING_BODY_AUTO },
+    { "io_uring", RING_BODY_URING },
+    { "epoll", RING_BODY_EPOLL },
+    { NULL },
+};
+static const struct setting_choice tls_modes[] = {
+    { "off", SMTP_TLS_OFF },
+    { "opportunistic", SMTP_TLS_OPPORTUNISTIC },
+    { "required", SMTP_TLS_REQUIRED },
+    { NULL },
+};
+
+#define AT(member) .offset = offsetof(struct config, member)
+#define TEXT(key_, member, text_, check_, help_)                                                   \
+    {                                                                                              \
+        .key = key_, .kind = SETTING_TEXT, AT(member), .text = text_, .check = check_,             \
+        .help = help_                                                                              \
+    }
+#define UINT(key_, member, initial_, min_, max_, unit_, help_)                                     \
+    {                                                                                              \
+        .key = key_, .kind = SETTING_UINT, AT(member), .initial = initial_, .min = min_,           \
+        .max = max_, .unit = unit_, .help = help_                                                  \
+    }
+#define BOOL(key_, member, initial_, help_)                                                        \
+    {                                                                                              \
+        .key = key_, .kind = SETTING_BOOL, AT(member), .initial = initial_, .max = 1,              \
+        .help = help_                                                                              \
+    }
+#define CHOICE(key_, member, initial_, choices_, help_)                                            \
+    {                                                                                              \
+        .key = key_, .kind = SETTING_CHOICE, AT(member), .initial = initial_, .choices = choices_, \
+        .help = help_                                                                              \
+    }
+#define TIMEOUT(name_, initial_, help_)                                                            \
+    UINT("smtp.timeouts." #name_, smtp.timeouts.name_, initial_, 1, 7200, "seconds", help_)
+
+static const struct setting rows[] = {
+    TEXT("state_dir", state_dir, "/var/lib/eilpost", check_filled,
+         "Folder for the journal of what is in doubt, the node's name, and the private Redis. One "
+         "engine each."),
+
+    CHOICE("log.level", log.level, LOG_INFO, log_levels, "Lines below this level aren't written."),
+    CHOICE("log.format", log.format, LOG_TEXT, log_formats, "One line per event on stderr."),
+
+    UINT("workers", workers, 0, 0, 1024, NULL, "Worker threads; 0: one per core."),
+    CHOICE("io", io, RING_BODY_AUTO, io_bodies,
+           "Event loop. auto: io_uring, or epoll with a warning where the kernel refuses it."),
+
+    { .key = "redis.url",
+      .kind = SETTING_TEXT,
+      AT(redis.url),
+      .text = "",
+      .check = check_redis_url,
+      .secret = true,
+      .help = "redis://[USER:PASSWORD@]HOST[:PORT][/DB] or unix:///PATH[?db=N]. Empty: a private "
+              "Redis below "
+              "state_dir that syncs each write to disk." },
+    TEXT("redis.name_space", redis.name_space, "e", check_name_space,
+         "What all keys in Redis begin with."),
+    UINT("redis.partitions", redis.partitions, 16, 1, 4096, NULL,
+         "Slices of the queue. Fixed by the first engine that uses this name space."),
+
+    UINT("smtp.port", smtp.port, 25, 1, 65535, NULL, "Port of the mail exchangers."),
+    TEXT("smtp.ehlo_name", smtp.ehlo_name, "", check_ehlo_name,
+         "Name given in EHLO: should resolve to the sending address. Empty: this host's name."),
+    TIMEOUT(connect_s, 30, "To open a connection."),
+    TIMEOUT(greeting_s, 300, "For the greeting (RFC 5321, 4.5.3.2.1)."),
+    TIMEOUT(ehlo_s, 300, "For the answer to EHLO or HELO."),
+    TIMEOUT(starttls_s, 60, "For STARTTLS and the handshake."),
+    TIMEOUT(mail_s, 300, "For the answer to MAIL (4.5.3.2.2)."),
+    TIMEOUT(rcpt_s, 300, "For the answer to RCPT (4.5.3.2.3)."),
+    TIMEOUT(data_s, 120, "For the answer to DATA (4.5.3.2.4)."),
+    TIMEOUT(block_s, 180, "For each block of the message to be taken (4.5.3.2.5)."),
+    TIMEOUT(
+        dot_s, 600,
+        "For the answer to the end of data (4.5.3.2.6). When it expires the outcome is unknown."),
+    TIMEOUT(rset_s, 20, "For the answer to RSET."),
+    CHOICE("smtp.tls", smtp.tls, SMTP_TLS_OPPORTUNISTIC, tls_modes,
+           "STARTTLS: never, where it's offered, or no delivery without it."),
+    BOOL("smtp.pipelining", smtp.pipelining, true, "Use PIPELINING (RFC 2920) where it's offered."),
+    BOOL("smtp.chunking", smtp.chunking, true, "Use CHUNKING (BDAT, RFC 3030) where it's offered."),
+    UINT("smtp.pipeline_depth", smtp.pipeline_depth, 4, 1, 64, "messages",
+         "Open at once on one session with a site that has earned it."),
+    UINT("smtp.pipeline_rank", smtp.pipeline_rank, 20, 1, 1000000, "messages",
+         "Answered in order by a site before it has earned that depth."),
+
+    TEXT("dns.servers", dns.servers, "", NULL,
+         "\"192.0.2.53, [2001:db8::53]:5353\". Empty: those of /etc/resolv.conf."),
+    UINT("dns.timeout_ms", dns.timeout_ms, 3000, 10, 60000, "milliseconds", "For one try."),
+    UINT("dns.tries", dns.tries, 3, 1, 10, NULL, "Over all servers."),
+    BOOL("dns.ipv4", dns.ipv4, true, "Deliver over IPv4."),
+    BOOL("dns.ipv6", dns.ipv6, true, "Deliver over IPv6."),
+    UINT("dns.cache_entries", dns.cache_entries, 200000, 100, 100000000, "names",
+         "Kept per worker."),
+
+    { .key = "sources",
+      .kind = SETTING_SOURCES,
+      AT(sources),
+      .help =
+          "Egress identities; messages are spread over them. Empty: one, of the kernel's choice." },
+
+    UINT("pool.connections_per_site", pool.connections_per_site, 20, 1, 100000, NULL,
+         "At once per source and worker to the servers of one site."),
+    UINT("pool.messages_per_session", pool.messages_per_session, 1000, 1, 1000000, NULL,
+         "Then the session is closed."),
+    UINT("pool.idle_s", pool.idle_s, 10, 0, 3600, "seconds", "An unused session is kept open."),
+    UINT("pool.sessions_per_worker", pool.sessions_per_worker, 10000, 1, 1000000, NULL,
+         "Over all sites."),
+    UINT("pool.connect_concurrency_per_site", pool.connect_concurrency_per_site, 5, 1, 100000, NULL,
+         "Sessions of one site that may be opening at once."),
+
+    UINT("queue.jobs_in_flight", queue.jobs_in_flight, 4000, 1, 1000000, "jobs",
+         "Taken from the queue per worker: what bounds its memory."),
+    UINT("queue.per_destination", queue.per_destination, 200, 1, 1000000, "jobs",
+         "Of these, for one destination domain."),
+    UINT("queue.owner_lease_ms", queue.owner_lease_ms, 8000, 1000, 600000, "milliseconds",
+         "A dead engine's partitions are free after this."),
+    UINT("queue.events_max", queue.events_max, 1000000, 1000, 1000000000, "events",
+         "Kept in the events streams; older ones are dropped."),
+
+    { .key = "retry.schedule_s",
+      .kind = SETTING_UINTS,
+      AT(retry.schedule_s),
+      .min = 1,
+      .max = 604800,
+      .text = "300, 900, 1800, 3600, 7200, 14400",
+      .unit = "seconds",
+      .help = "Pauses after the 1st, 2nd, … temporary failure; the last one repeats." },
+    UINT("retry.expire_s", retry.expire_s, 345600, 1, 2592000, "seconds",
+         "After its submission a message that couldn't be delivered expires."),
+    UINT("retry.unknown_delay_s", retry.unknown_delay_s, 900, 1, 604800, "seconds",
+         "Pause after an attempt whose outcome is unknown (it may have been delivered)."),
+    UINT("retry.jitter_percent", retry.jitter_percent, 10, 0, 50, "percent",
+         "Each pause is longer or shorter by up to this."),
+
+    TEXT("api.listen", api.listen, "127.0.0.1:8025", check_listen,
+         "Where /healthz, /metrics and /v1/stats are served. It has no access control. Port 0: any "
+         "free one."),
+    BOOL("api.enabled", api.enabled, true, "Serve them."),
+};
+
+#define SOURCE(key_, member, check_, help_)                                                        \
+    {                                                                                              \
+        .key = key_, .kind = SETTING_TEXT, .offset = offsetof(struct config_source, member),       \
+        .text = "", .check = check_, .help = help_                                                 \
+    }
+static const struct setting source_rows[] = {
+    SOURCE("name", name, check_name_space, "Unique; appears in events."),
+    SOURCE("address", address, check_address,
+           "Local address to send from. Empty: the kernel chooses."),
+    SOURCE("ehlo_name", ehlo_name, check_ehlo_name, "Empty: smtp.ehlo_name."),
+};
+
+const struct setting *settings(size_t *count)
+{
+    *count = ARRAY_LEN(rows);
+    return rows;
+}
+
+const struct setting *source_settings(size_t *count)
+{
+    *count = ARRAY_LEN(source_rows);
+    return source_rows;
+}
+
+const char *setting_leaf(const struct setting *setting)
+{
+    const char *dot = strrchr(setting->key, '.');
+    return dot ? dot + 1 : setting->key;
+}
+
+const struct setting *setting_find(const char *key)
+{
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (strcmp(rows[i].key, key) == 0)
+            return &rows[i];
+    return NULL;
+}
