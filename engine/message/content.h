@@ -36,7 +36,7 @@ struct message_recipient {
 
 struct message_stamp { /* what a message gets that no template says; the same on every retry of a job */
     int64_t date_ms;        /* wall clock: Date */
-    struct slice id;        /* job id, unique: Message-ID "<ID@DOMAIN>", MIME boundary */
+    struct slice id;        /* job id, unique: Message-ID "<ID@DOMAIN>"; letters, digits and -._+= only, as the domain */
     struct slice id_domain; /* domain of Message-ID */
 };
 
