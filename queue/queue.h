@@ -104,8 +104,10 @@ struct queue_options {
     unsigned job_lease_ms;    /* 7,200,000: longer than the longest attempt */
     unsigned ack_batch_max;   /* 256 */
     unsigned ack_delay_ms;    /* 5 */
-    struct queue_journal *journal; /* this worker's part; outlives the queue */
+    struct queue_journal *journal; /* this worker's part (queue/journal.h); outlives the queue */
     const struct log *log;
+    uint64_t events_max;      /* kept in the events streams, all partitions together; 1,000,000 */
+    unsigned redis_timeout_ms; /* 3000 */
 };
 
 MUST_USE bool queue_create(struct queue **out, struct ring *ring, const struct queue_options *options,
