@@ -65,15 +65,17 @@ struct dns_request {
     struct list node; /* private */
     void (*route_found)(struct dns_request *request, struct dns_route *route);
     void (*addresses_found)(struct dns_request *request, struct dns_addresses *addresses);
-    void *pending; /* private */
+    void *pending; /* private; NULL: not under way */
+    uint8_t kind;  /* private */
 };
 
 /** Finds the mail hosts of a domain (U- or A-labels, any case). The callback fires in a later task, also on a cache hit. It gets one
  *  reference, to be given back with dns_route_release(). */
 void dns_resolve_route(struct dns_resolver *resolver, struct dns_request *request, struct slice domain);
-/** The addresses of a host (A and AAAA, both families asked at once). */
+/** The addresses of a host (A and AAAA, both families asked at once): the families in turn, IPv6 first, each in the order
+ *  of its answer. One family is enough: the other one may fail, or be 2 s late, at the price of a short life. */
 void dns_resolve_addresses(struct dns_resolver *resolver, struct dns_request *request, struct slice host);
-/** No callback fires after this. */
+/** No callback fires after this. A request that isn't under way (its callback has fired, or all zeroes) may be cancelled, too. */
 void dns_request_cancel(struct dns_request *request);
 /** Immediate look in the cache: a counted reference or NULL. */
 struct dns_route *dns_cached_route(struct dns_resolver *resolver, struct slice domain);

@@ -1,0 +1,362 @@
+#include "dns/channel.h"
+
+/* One c-ares channel per server, each with a single try: which server is asked next, and whether at
+ * all, is decided here. c-ares on its own would ask a dead first server before every question, ask
+ * the only server three times over after a SERVFAIL, and report "connection refused" for that.
+ *
+ * A server that times out or can't be reached loses its place as the one asked first. One that
+ * answers without being of use (SERVFAIL, REFUSED, garbage) isn't asked this question again; one
+ * that timed out may be.
+ *
+ * c-ares owns the sockets and says through its callback what it waits for; each has a poll on the
+ * ring while it's open. Without ARES_FLAG_STAYOPEN they're closed whenever nothing is in flight, so
+ * that the source port, which with the id is all that keeps a forged answer out, changes all the
+ * time. Questions are made by hand, with an id from the system's generator and an EDNS buffer of
+ * 1232 bytes: the largest that is never fragmented.
+ *
+ * Nothing is sent from inside c-ares' callbacks: a question to be repeated waits for a task.
+ * Thread: the ring's. */
+#include <ares.h>
+#include <arpa/nameser.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "dns/servers.h"
+#include "engine/base/mem.h"
+
+#define EDNS_BYTES 1232
+#define RECEIVE_BUFFER_BYTES                                                                       \
+    (1 << 20) /* hundreds of answers in one turn; drops would become time-outs */
+#define TICK_MS_MAX 200
+#define TICK_MS_MIN 5
+
+struct dns_server {
+    struct dns_channel *channel;
+    ares_channel ares;
+    unsigned in_flight;
+    bool plain;          /* answered FORMERR to EDNS */
+    struct list sockets; /* open ones */
+};
+
+struct dns_socket {
+    struct ring_poll poll;
+    struct dns_server *server;
+    struct list node;
+};
+
+/* What c-ares has a pointer to: outlives a cancelled query. */
+struct dns_attempt {
+    struct dns_query *query; /* NULL: cancelled */
+    struct dns_server *server;
+};
+
+struct dns_channel {
+    struct ring *ring;
+    unsigned tries, server_count;
+    unsigned preferred; /* the server asked first */
+    unsigned in_flight;
+    unsigned sockets; /* whose polls aren't given back yet */
+    int64_t tick_ms;
+    struct ring_timer tick;
+    struct ring_task task;
+    struct list again;
+    uint16_t ids[128];
+    unsigned ids_left;
+    bool closing;
+    void (*closed)(void *user);
+    void *user;
+    struct dns_server servers[DNS_SERVERS_MAX];
+};
+
+/* ---- sockets ---- */
+
+static void close_if_done(struct dns_channel *channel)
+{
+    if (!channel->closing || channel->sockets > 0)
+        return;
+    void (*closed)(void *user) = channel->closed;
+    void *user = channel->user;
+    ring_task_cancel(&channel->task);
+    free(channel);
+    closed(user);
+}
+
+static void socket_closed(struct ring_poll *poll)
+{
+    struct dns_socket *socket = CONTAINER_OF(poll, struct dns_socket, poll);
+    struct dns_channel *channel = socket->server->channel;
+    free(socket);
+    channel->sockets--;
+    close_if_done(channel);
+}
+
+static void socket_ready(struct ring_poll *poll, bool readable, bool writable)
+{
+    struct dns_socket *socket = CONTAINER_OF(poll, struct dns_socket, poll);
+    ares_process_fd(socket->server->ares, readable ? poll->fd : ARES_SOCKET_BAD,
+                    writable ? poll->fd : ARES_SOCKET_BAD);
+}
+
+static void socket_state(void *user, ares_socket_t fd, int readable, int writable)
+{
+    struct dns_server *server = user;
+    struct dns_socket *socket = NULL;
+    list_for_each (it, &server->sockets) {
+        struct dns_socket *open = LIST_ENTRY(it, struct dns_socket, node);
+        if (open->poll.fd == fd)
+            socket = open;
+    }
+    if (!readable && !writable) {
+        if (!socket)
+            return;
+        list_remove(&socket->node);
+        ring_poll_close(&socket->poll);
+        return;
+    }
+    if (!socket) {
+        socket = mem_zalloc(sizeof *socket);
+        socket->server = server;
+        list_push_back(&server->sockets, &socket->node);
+        server->channel->sockets++;
+        ring_poll_open(&socket->poll, server->channel->ring, fd, socket_ready, socket_closed);
+    }
+    ring_poll_want(&socket->poll, readable, writable);
+}
+
+static void tick_fired(struct ring_timer *timer)
+{
+    struct dns_channel *channel = CONTAINER_OF(timer, struct dns_channel, tick);
+    for (unsigned i = 0; i < channel->server_count; i++)
+        if (channel->servers[i].in_flight > 0)
+            ares_process_fd(channel->servers[i].ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+    if (channel->in_flight > 0)
+        ring_timer_start(channel->ring, &channel->tick, channel->tick_ms);
+}
+
+/* ---- questions ---- */
+
+static uint16_t id_next(struct dns_channel *channel)
+{
+    if (channel->ids_left == 0) {
+        ssize_t got = getrandom(channel->ids, sizeof channel->ids, 0);
+        assert(got == (ssize_t)sizeof channel->ids); /* up to 256 bytes are never cut short */
+        channel->ids_left = ARRAY_LEN(channel->ids);
+    }
+    return channel->ids[--channel->ids_left];
+}
+
+static void failure(struct dns_answer *answer, enum dns_status status, const char *text)
+{
+    answer->status = status;
+    answer->has_ttl = false;
+    answer->text = text;
+    answer->count = answer->dropped = 0;
+}
+
+/* Chooses the next server for a question that server `failed` didn't answer; false when it has had
+ * all its tries. */
+static bool server_next(struct dns_channel *channel, struct dns_query *query)
+{
+    if (query->tries >= MAX_OF(channel->tries, channel->server_count))
+        return false;
+    for (unsigned i = 1; i <= channel->server_count; i++) {
+        unsigned server = (query->server + i) % channel->server_count;
+        if (query->servers_failed & (1u << server))
+            continue;
+        query->server = server;
+        return true;
+    }
+    return false;
+}
+
+static void send_again(struct dns_channel *channel, struct dns_query *query)
+{
+    list_push_back(&channel->again, &query->node);
+    ring_task_queue(channel->ring, &channel->task);
+}
+
+static void attempt_failed(struct dns_channel *channel, struct dns_query *query,
+                           const struct dns_answer *answer, bool unreachable)
+{
+    if (unreachable && query->server == channel->preferred)
+        channel->preferred = (channel->preferred + 1) % channel->server_count;
+    if (answer->status != DNS_TIMEOUT)
+        query->servers_failed |= 1u << query->server;
+    if (server_next(channel, query))
+        send_again(channel, query);
+    else
+        query->answered(query, answer);
+}
+
+static bool is_formerr(struct slice packet)
+{
+    return packet.len >= NS_HFIXEDSZ && (packet.ptr[3] & 15) == ns_r_formerr;
+}
+
+/* c-ares has an answer, or none in time. With no answer, `bytes` is NULL. */
+static void attempt_done(void *user, int status, int timeouts, unsigned char *bytes, int len)
+{
+    (void)timeouts;
+    struct dns_attempt *attempt = user;
+    struct dns_query *query = attempt->query;
+    struct dns_server *server = attempt->server;
+    struct dns_channel *channel = server->channel;
+    struct dns_answer answer;
+    free(attempt);
+    server->in_flight--;
+    channel->in_flight--;
+    if (!query || channel->closing)
+        return;
+    query->attempt = NULL;
+    if (!bytes || len <= 0) {
+        failure(&answer, status == ARES_ETIMEOUT ? DNS_TIMEOUT : DNS_FAILED,
+                status == ARES_ETIMEOUT ? "no answer in time" : "DNS server unreachable");
+        attempt_failed(channel, query, &answer, true);
+        return;
+    }
+    struct slice packet = slice_of(bytes, (size_t)len);
+    if (is_formerr(packet) && !server->plain) { /* a server from before EDNS: once more without */
+        server->plain = true;
+        send_again(channel, query);
+        return;
+    }
+    dns_answer_parse(packet, query->type, slice_str(query->name), &answer);
+    if (answer.status == DNS_FAILED)
+        attempt_failed(channel, query, &answer, false);
+    else
+        query->answered(query, &answer);
+}
+
+static void attempt_start(struct dns_channel *channel, struct dns_query *query)
+{
+    struct dns_server *server = &channel->servers[query->server];
+    unsigned char *bytes = NULL;
+    int len = 0;
+    int status = ares_create_query(query->name, ns_c_in, (int)query->type, id_next(channel), 1,
+                                   &bytes, &len, server->plain ? 0 : EDNS_BYTES);
+    if (status != ARES_SUCCESS) { /* .onion isn't the DNS's (RFC 7686): c-ares says "not found" */
+        struct dns_answer answer;
+        failure(&answer, status == ARES_ENOTFOUND ? DNS_NXDOMAIN : DNS_FAILED,
+                ares_strerror(status));
+        query->answered(query, &answer);
+        return;
+    }
+    struct dns_attempt *attempt = mem_alloc(sizeof *attempt);
+    *attempt = (struct dns_attempt){ query, server };
+    query->attempt = attempt;
+    query->tries++;
+    server->in_flight++;
+    channel->in_flight++;
+    if (!ring_timer_running(&channel->tick))
+        ring_timer_start(channel->ring, &channel->tick, channel->tick_ms);
+    ares_send(server->ares, bytes, len, attempt_done, attempt);
+    ares_free_string(bytes);
+}
+
+static void task_run(struct ring_task *task)
+{
+    struct dns_channel *channel = CONTAINER_OF(task, struct dns_channel, task);
+    if (channel->closing) {
+        close_if_done(channel);
+        return;
+    }
+    for (struct list *node; (node = list_pop_front(&channel->again)) != NULL;)
+        attempt_start(channel, LIST_ENTRY(node, struct dns_query, node));
+}
+
+void dns_channel_send(struct dns_channel *channel, struct dns_query *query)
+{
+    assert(!channel->closing);
+    list_init(&query->node);
+    query->attempt = NULL;
+    query->tries = query->servers_failed = 0;
+    query->server = channel->preferred;
+    attempt_start(channel, query);
+}
+
+void dns_channel_cancel(struct dns_query *query)
+{
+    list_remove(&query->node);
+    if (query->attempt)
+        query->attempt->query = NULL;
+    query->attempt = NULL;
+}
+
+/* ---- creation and end ---- */
+
+static bool server_open(struct dns_server *server, struct ares_addr_port_node *address,
+                        unsigned timeout_ms, struct err *err)
+{
+    char lookups[] = "b", nowhere[] = "/dev/null";
+    struct ares_options options = {
+        .flags = ARES_FLAG_EDNS | ARES_FLAG_NOCHECKRESP | ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES,
+        .timeout = (int)timeout_ms,
+        .tries = 1,
+        .socket_receive_buffer_size = RECEIVE_BUFFER_BYTES,
+        .lookups = lookups,
+        .sock_state_cb = socket_state,
+        .sock_state_cb_data = server,
+        .ednspsz =
+            EDNS_BYTES, /* with ARES_FLAG_EDNS: the size up to which it believes a UDP answer */
+        .resolvconf_path = nowhere,
+    };
+    int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_RCVBUF |
+               ARES_OPT_LOOKUPS | ARES_OPT_DOMAINS | ARES_OPT_SOCK_STATE_CB | ARES_OPT_EDNSPSZ |
+               ARES_OPT_RESOLVCONF;
+    int status = ares_init_options(&server->ares, &options, mask);
+    if (status != ARES_SUCCESS) {
+        server->ares = NULL;
+        return err_set(err, ERR_SYSTEM, "starting c-ares: %s", ares_strerror(status));
+    }
+    address->next = NULL;
+    status = ares_set_servers_ports(server->ares, address);
+    if (status != ARES_SUCCESS)
+        return err_set(err, ERR_SYSTEM, "setting a DNS server: %s", ares_strerror(status));
+    return true;
+}
+
+bool dns_channel_create(struct dns_channel **out, struct ring *ring,
+                        const struct dns_channel_options *options, struct err *err)
+{
+    struct dns_servers servers;
+    if (!dns_servers_read(options->servers, &servers, err))
+        return false;
+    struct dns_channel *channel = mem_zalloc(sizeof *channel);
+    channel->ring = ring;
+    channel->tries = options->tries;
+    channel->tick_ms = MIN_OF((int64_t)options->timeout_ms / 4, TICK_MS_MAX);
+    channel->tick_ms = MAX_OF(channel->tick_ms, TICK_MS_MIN);
+    list_init(&channel->again);
+    ring_timer_init(&channel->tick, tick_fired);
+    ring_task_init(&channel->task, task_run);
+    bool ok = true;
+    for (unsigned i = 0; ok && i < servers.count; i++) {
+        struct dns_server *server = &channel->servers[channel->server_count++];
+        server->channel = channel;
+        list_init(&server->sockets);
+        ok = server_open(server, &servers.list[i], options->timeout_ms, err);
+    }
+    if (!ok) {
+        for (unsigned i = 0; i < channel->server_count; i++)
+            if (channel->servers[i].ares)
+                ares_destroy(channel->servers[i].ares);
+        free(channel);
+        return false;
+    }
+    *out = channel;
+    return true;
+}
+
+void dns_channel_close(struct dns_channel *channel, void (*closed)(void *user), void *user)
+{
+    assert(!channel->closing);
+    channel->closing = true;
+    channel->closed = closed;
+    channel->user = user;
+    ring_timer_stop(&channel->tick);
+    while (list_pop_front(&channel->again) != NULL)
+        ;
+    for (unsigned i = 0; i < channel->server_count; i++)
+        ares_destroy(channel->servers[i].ares); /* frees the attempts, closes the sockets */
+    ring_task_queue(channel->ring, &channel->task);
+}
