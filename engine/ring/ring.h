@@ -67,6 +67,7 @@ const char *ring_body_name(const struct ring *ring);
 struct ring_stats {
     uint64_t turns, submits, completions;
     uint64_t short_sends, no_buffers, rearmed, submission_full, completion_overflows;
+    uint64_t stale; /* completions for something that is no more; must stay 0 */
 };
 /** Counters since creation; the pointer stays valid, other threads may read it with relaxed atomics. */
 const struct ring_stats *ring_stats(const struct ring *ring);
@@ -123,17 +124,17 @@ struct ring_socket_events {
 struct ring_socket {
     struct ring *ring;
     const struct ring_socket_events *events;
-    /* private to the bodies */
-    int fd;
-    uint8_t state;
-    uint8_t flags;
-    uint16_t pending;    /* operations whose completion is outstanding */
-    struct list node;
+    /* private: one cache line in all */
+    struct list node;    /* among those with something to do, see `work` */
     struct iovec *iov;   /* of the flight under way: what is left of it */
-    unsigned iov_count;
-    struct msghdr message;
-    struct sockaddr_storage *peer; /* while connecting; heap, freed on completion */
-    void *body;          /* the body's own */
+    uint32_t iov_count;
+    int fd;
+    uint32_t slot;       /* names the socket and its generation to the kernel */
+    uint16_t flags;
+    uint16_t pending;    /* operations whose completion is outstanding */
+    uint16_t error;      /* of the event that waits in `work` */
+    uint8_t state;
+    uint8_t work;
 };
 
 /** Prepares the structure; needs no close as long as nothing else is called. */
@@ -170,9 +171,10 @@ struct ring_poll {
     /** After ring_poll_close(): the structure is the caller's again. */
     void (*closed)(struct ring_poll *poll);
     /* private */
-    uint8_t wanted, state;
     struct list node;
-    void *body;
+    uint32_t slot;
+    uint8_t wanted, armed; /* POLLIN, POLLOUT */
+    uint8_t state, pending;
 };
 
 /** Level-triggered; `ready` fires again as long as the condition holds and it's wanted. */
