@@ -77,7 +77,8 @@ struct api;
 
 struct api_options {
     const char *listen; /* ADDRESS:PORT or [ADDRESS]:PORT; port 0: any free one */
-    /** Fills `out`, which is zeroed. Called on the endpoint's thread. */
+    /** Fills `out`, which is zeroed. Called on threads of the endpoint, never twice at
+     *  once. */
     void (*snapshot)(void *user, struct stats_snapshot *out);
     /** Whether all is well; else a reason of at most `room` bytes. Called on the endpoint's thread.
      */

@@ -14,6 +14,8 @@ static uint64_t bucket_upper(unsigned bucket)
     if (bucket < 16)
         return bucket;
     unsigned top = bucket / 16 + 3;
+    if (bucket == HISTOGRAM_BUCKETS - 1)
+        return UINT64_MAX; /* takes all that is larger, too */
     return ((16ULL + bucket % 16 + 1) << (top - 4)) - 1;
 }
 
@@ -50,13 +52,23 @@ uint64_t histogram_percentile(const struct histogram *histogram, double fraction
         total += histogram->counts[i];
     if (total == 0)
         return 0;
-    uint64_t rank = (uint64_t)((double)total * fraction), seen = 0;
-    if (rank >= total)
+    uint64_t rank = 0, seen = 0;
+    if (fraction >= 1)
         rank = total - 1;
+    else if (fraction > 0)
+        rank = (uint64_t)((double)total * fraction);
     for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
         seen += histogram->counts[i];
         if (seen > rank)
             return MIN_OF(bucket_upper(i), histogram->max_us);
     }
     return histogram->max_us;
+}
+
+uint64_t histogram_count_up_to(const struct histogram *histogram, uint64_t us)
+{
+    uint64_t count = 0;
+    for (unsigned i = 0; i < HISTOGRAM_BUCKETS && bucket_upper(i) <= us; i++)
+        count += histogram->counts[i];
+    return count;
 }
