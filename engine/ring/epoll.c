@@ -217,6 +217,13 @@ static void epoll_socket_event(struct ring_socket *socket, uint32_t events)
         if (was_full)
             epoll_send_now(socket);
     }
+    /* An answer mustn't be seen before the end of the flight that it answers. */
+    if (socket->work & WORK_SENT) {
+        socket->work &= (uint8_t)~WORK_SENT;
+        ring_event_sent(socket, socket->error);
+        if (socket->state != SOCKET_OPEN)
+            return;
+    }
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         socket->flags |= SOCKET_HANGUP;
     if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
