@@ -212,18 +212,17 @@ size_t address_domain_ascii(struct slice domain, char out[256])
     uint8_t *labels = NULL;
     memcpy(input, domain.ptr, domain.len);
     input[domain.len] = '\0';
-    if (idn2_lookup_u8(input, &labels,
-                       IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL | IDN2_USE_STD3_ASCII_RULES) !=
-        IDN2_OK)
+    if (idn2_lookup_u8(input, &labels, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL) != IDN2_OK)
         return 0;
     size_t len = strlen((const char *)labels);
     bool ok = len > 0 && len <= DOMAIN_BYTES_MAX;
-    for (size_t i = 0; ok && i < len;
-         i++) /* a mapping must not bring back what check_label refuses */
+    /* A mapping may bring back what check_label refuses, such as '@' for its full-width form.
+     * Checked here, since libidn2 2.3 with IDN2_USE_STD3_ASCII_RULES drops such a character and
+     * makes another domain. */
+    for (size_t i = 0; ok && i < len; i++)
         ok = labels[i] == '.' || labels[i] == '-' || is_letter_or_digit((char)labels[i]);
-    if (!ok)
-        len = 0;
-    memcpy(out, labels, len);
+    if (ok)
+        memcpy(out, labels, len);
     idn2_free(labels);
-    return len;
+    return ok ? len : 0;
 }
