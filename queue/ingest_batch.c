@@ -1,0 +1,152 @@
+#include "queue/ingest_batch.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/base/mem.h"
+#include "queue/record.h"
+
+bool ingest_submission_id(struct slice entry, char out[QUEUE_SUBMISSION_BYTES_MAX + 1], int64_t *ms)
+{
+    struct slice sequence = entry;
+    struct slice time = slice_cut(&sequence, '-');
+    uint64_t time_number, sequence_number;
+    if (!slice_to_u64(time, &time_number) || !slice_to_u64(sequence, &sequence_number) ||
+        time_number > INT64_MAX / 2)
+        return false;
+    /* The time has 8 digits until the year 2059 and 9 until 5188, so the two can't run into each
+     * other in practice. */
+    char digits[13];
+    size_t n = 0;
+    out[n++] = 's';
+    size_t len = queue_base36(time_number, digits);
+    memcpy(out + n, digits, len);
+    n += len;
+    len = queue_base36(sequence_number, digits);
+    if (n + len > QUEUE_SUBMISSION_BYTES_MAX)
+        return false;
+    memcpy(out + n, digits, len);
+    out[n + len] = '\0';
+    *ms = (int64_t)time_number;
+    return true;
+}
+
+struct ingest_job {
+    unsigned partition;
+    uint32_t index;
+    struct slice destination;
+    size_t record_at, record_len;
+};
+
+static int job_compare(const void *a, const void *b)
+{
+    const struct ingest_job *x = a, *y = b;
+    if (x->partition != y->partition)
+        return x->partition < y->partition ? -1 : 1;
+    int order = memcmp(x->destination.ptr, y->destination.ptr,
+                       MIN_OF(x->destination.len, y->destination.len));
+    if (order == 0 && x->destination.len != y->destination.len)
+        order = x->destination.len < y->destination.len ? -1 : 1;
+    return order != 0 ? order : x->index < y->index ? -1 : x->index > y->index;
+}
+
+/* Reads all recipients; returns the jobs, sorted. */
+static struct ingest_job *jobs_read(struct ingest_work *work, const struct ingest_schema *schema,
+                                    unsigned partitions, const struct ingest_callbacks *callbacks,
+                                    void *user, const struct ingest_reject *reject,
+                                    struct arena *arena, struct buf *records)
+{
+    size_t recipients = json_array_size(work->submission.recipients);
+    struct ingest_job *jobs = arena_alloc(arena, (recipients + 1) * sizeof *jobs);
+    work->jobs = work->rejected = 0;
+    for (size_t i = 0; i < recipients; i++) {
+        struct submission_problem problem;
+        struct slice address;
+        char destination[256], id[QUEUE_ID_BYTES_MAX];
+        size_t destination_len = 0;
+        struct err err;
+        struct ingest_job *job = &jobs[work->jobs];
+        bool ok = submission_recipient_address(&work->submission, i, &address, &problem);
+        if (ok && !callbacks->destination(user, address, destination, &destination_len, &err)) {
+            snprintf(problem.reason, sizeof problem.reason, "%.255s", err.text);
+            snprintf(problem.path, sizeof problem.path, "recipients[%zu].to", i);
+            ok = false;
+        }
+        size_t id_len = queue_job_id(slice_str(work->id), work->submission.first + i, id);
+        job->record_at = records->len;
+        ok = ok && submission_recipient_record(&work->submission, i, slice_of(id, id_len),
+                                               schema->fields, schema->count, records, &problem);
+        if (!ok) {
+            work->rejected++;
+            reject->rejected(reject->user, work, &problem,
+                             json_array_get(work->submission.recipients, i));
+            continue;
+        }
+        job->record_len = records->len - job->record_at;
+        job->index = (uint32_t)i;
+        job->destination = arena_copy(arena, slice_of(destination, destination_len));
+        job->partition = queue_partition_of(job->destination, partitions);
+        work->jobs++;
+    }
+    qsort(jobs, work->jobs, sizeof *jobs, job_compare);
+    return jobs;
+}
+
+static struct slice number_text(struct arena *arena, unsigned n)
+{
+    char digits[12];
+    int len = snprintf(digits, sizeof digits, "%u", n);
+    return arena_copy(arena, slice_of(digits, (size_t)len));
+}
+
+/* Fills one part from jobs[0 … n), all of one partition. */
+static void part_fill(struct ingest_part *part, const struct ingest_job *jobs, size_t n,
+                      struct slice records, struct arena *arena)
+{
+    part->jobs = (unsigned)n;
+    part->args = arena_alloc(arena, (3 * n + 1) * sizeof *part->args);
+    for (size_t i = 0; i < n;) {
+        size_t same = i;
+        while (same < n && slice_eq(jobs[same].destination, jobs[i].destination))
+            same++;
+        part->args[part->arg_count++] = jobs[i].destination;
+        part->args[part->arg_count++] = number_text(arena, (unsigned)(same - i));
+        for (; i < same; i++)
+            part->args[part->arg_count++] =
+                slice_head(slice_skip(records, jobs[i].record_at), jobs[i].record_len);
+    }
+}
+
+void ingest_work_encode(struct ingest_work *work, const struct ingest_schema *schema,
+                        unsigned partitions, const struct ingest_callbacks *callbacks, void *user,
+                        const struct ingest_reject *reject, struct arena *arena)
+{
+    struct buf records = BUF_EMPTY;
+    struct ingest_job *jobs =
+        jobs_read(work, schema, partitions, callbacks, user, reject, arena, &records);
+    struct slice bytes = arena_copy(arena, buf_slice(&records));
+    buf_free(&records);
+    /* At most one part not full per partition. */
+    size_t room = work->jobs / PART_JOBS_MAX + MIN_OF(work->jobs, (uint64_t)partitions) + 1;
+    work->parts = arena_alloc(arena, room * sizeof *work->parts);
+    work->part_count = 0;
+    unsigned number = 0;
+    for (size_t i = 0; i < work->jobs;) {
+        size_t end = i;
+        while (end < work->jobs && end - i < PART_JOBS_MAX &&
+               jobs[end].partition == jobs[i].partition)
+            end++;
+        number = i > 0 && jobs[i - 1].partition == jobs[i].partition ? number + 1 : 0;
+        struct ingest_part *part = &work->parts[work->part_count++];
+        *part = (struct ingest_part){ .partition = jobs[i].partition, .number = number };
+        part_fill(part, jobs + i, end - i, bytes, arena);
+        i = end;
+    }
+    if (work->rejected == 0)
+        return;
+    if (work->part_count == 0) { /* somebody must count them */
+        unsigned partition = queue_partition_of(slice_str(work->id), partitions);
+        work->parts[work->part_count++] = (struct ingest_part){ .partition = partition };
+    }
+    work->parts[0].rejected = work->rejected;
+}

@@ -1,0 +1,89 @@
+#pragma once
+/* The queue as a command-line program sees it: blocking, over hiredis' own connection. Never on a
+ * worker's ring. */
+#include "engine/base/buf.h"
+#include "engine/base/err.h"
+#include "engine/base/log.h"
+#include "engine/base/slice.h"
+
+struct producer;
+
+/** Connects (within 5 s), checks that what answers is a Redis with our layout, and learns the
+ * number of partitions. `partitions`: used when no engine was there yet; 0: fail then. */
+MUST_USE bool producer_open(struct producer **out, const char *url, const char *name_space,
+                            unsigned partitions, struct err *err);
+void producer_close(struct producer **producer);
+unsigned producer_partitions(const struct producer *producer);
+
+/* ---- submitting ---- */
+
+struct producer_submission {
+    struct slice from;
+    struct slice content; /* JSON object */
+    int64_t expires_in_s; /* 0: 345,600 (4 days) */
+};
+/** Stores a submission's object under a fresh id, which is written to `id` (NUL-terminated). Its
+ * recipients follow with producer_append(). */
+MUST_USE bool producer_begin(struct producer *producer,
+                             const struct producer_submission *submission, char id[25],
+                             struct err *err);
+/** Appends recipients as one entry of the submit stream: `recipients` is a JSON array of {"to",
+ * "data"}, `first` the number of its first one. Up to 1,000 at a time serve best. Waits while the
+ * engine is far behind (so that a list of any length needs little memory in Redis), and while Redis
+ * is at maxmemory, up to `patience_ms`; then ERR_LIMIT. The entry is stored when this returns true.
+ */
+MUST_USE bool producer_append(struct producer *producer, const char *id, uint64_t first,
+                              struct slice recipients, int64_t patience_ms, struct err *err);
+/** Appends a whole submission (one-shot, queue/README.md) as one entry; `entry` (may be NULL) gets
+ * the stream entry's id, `id` the submission's. */
+MUST_USE bool producer_submit(struct producer *producer, struct slice submission_json, char id[25],
+                              struct err *err);
+
+/* ---- watching ---- */
+
+struct producer_totals {
+    uint64_t accepted, rejected, delivered, bounced, expired, suppressed, cancelled, deferred,
+        unknown;
+};
+/** Jobs that reached no terminal state yet. */
+static inline uint64_t producer_totals_open(const struct producer_totals *totals)
+{
+    uint64_t ended = totals->delivered + totals->bounced + totals->expired + totals->suppressed +
+                     totals->cancelled;
+    return totals->accepted > ended ? totals->accepted - ended : 0;
+}
+/** The totals of a submission, or of the whole queue (id NULL), summed over the partitions. */
+MUST_USE bool producer_totals(struct producer *producer, const char *id,
+                              struct producer_totals *out, struct err *err);
+
+struct producer_depth {
+    uint64_t submit_entries; /* in the submit stream, not yet queued */
+    uint64_t dead_letters;
+    uint64_t retrying, in_flight;
+    uint64_t destinations; /* with jobs waiting */
+};
+MUST_USE bool producer_depth(struct producer *producer, struct producer_depth *out,
+                             struct err *err);
+
+/** Reads events of all partitions: at first from `from_start` or only new ones; waits up to
+ * `wait_ms` for the first. The callback gets each event's JSON; the order is right within a
+ * partition only. False on failure; true also when none came. */
+MUST_USE bool producer_events(struct producer *producer, bool from_start, int wait_ms,
+                              void (*event)(void *user, struct slice json), void *user,
+                              struct err *err);
+/** Reads the dead-letter stream from its start, oldest first. */
+struct producer_dead_letter {
+    struct slice reason, path, submission, original;
+};
+MUST_USE bool producer_dead_letters(struct producer *producer, size_t max,
+                                    void (*letter)(void *user,
+                                                   const struct producer_dead_letter *letter),
+                                    void *user, struct err *err);
+
+/* ---- what the engine checks before it starts ---- */
+
+/** Whether a Redis is there and fit: too old a version (before 6.2) or another number of partitions
+ * is an error; a setting that makes promises weaker (maxmemory-policy, appendonly, appendfsync) is
+ * a warning to the log. */
+MUST_USE bool queue_check(const char *url, const char *name_space, unsigned partitions,
+                          const struct log *log, struct err *err);
