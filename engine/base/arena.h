@@ -1,11 +1,11 @@
 #pragma once
 /* An arena hands out memory that is all given back at once: for a submission's compiled content, or for the
- * values of one Redis reply. It keeps its first block over a reset, so that a steady state allocates nothing. */
+ * values of one Redis reply. It keeps one block over a reset, so that a steady state of small pieces allocates nothing. */
 #include "engine/base/slice.h"
 
 struct arena_block;
 struct arena {
-    struct arena_block *blocks; /* newest first */
+    struct arena_block *blocks; /* the one in use first */
     size_t block_bytes;         /* size of a fresh block; 0 means 4096 */
     size_t used_bytes;          /* handed out since the last reset */
 };

@@ -15,9 +15,9 @@ void buf_free(struct buf *buf)
 char *buf_reserve(struct buf *buf, size_t n)
 {
     size_t need = buf->len + n;
-    if (need < n || (buf->bytes_max && need > buf->bytes_max))
+    if (need < n || need > PTRDIFF_MAX / 2 || (buf->bytes_max && need > buf->bytes_max))
         return NULL;
-    if (buf->start + need > buf->room) {
+    if (!buf->data || buf->start + need > buf->room) {
         if (buf->start > 0 && need <= buf->room && buf->start >= buf->len) {
             memmove(buf->data, buf->data + buf->start, buf->len);
         } else {
@@ -64,7 +64,10 @@ bool buf_printf(struct buf *buf, const char *fmt, ...)
     if (ok && (size_t)n < sizeof small) {
         ok = buf_append(buf, slice_of(small, (size_t)n));
     } else if (ok) {
+        size_t cap = buf->bytes_max;
+        buf->bytes_max = cap ? cap + 1 : 0; /* the NUL isn't counted */
         char *at = buf_reserve(buf, (size_t)n + 1);
+        buf->bytes_max = cap;
         ok = at != NULL;
         if (ok) {
             vsnprintf(at, (size_t)n + 1, fmt, again);
@@ -86,38 +89,56 @@ bool buf_append_u64(struct buf *buf, uint64_t value)
     return buf_append(buf, slice_of(digits + at, sizeof digits - at));
 }
 
-bool buf_append_json(struct buf *buf, struct slice text)
+/* The bytes at the front of `text` that a JSON string takes as they are. */
+static size_t json_plain_len(struct slice text)
+{
+    size_t n = 0;
+    while (n < text.len && (unsigned char)text.ptr[n] >= 0x20 &&
+           (unsigned char)text.ptr[n] < 0x7f && text.ptr[n] != '"' && text.ptr[n] != '\\')
+        n++;
+    return n;
+}
+
+static bool append_json_control(struct buf *buf, unsigned char c)
 {
     static const char hex[] = "0123456789abcdef";
-    if (!buf_append_char(buf, '"'))
-        return false;
-    while (text.len > 0) {
-        size_t plain = 0;
-        while (plain < text.len && (unsigned char)text.ptr[plain] >= 0x20 && text.ptr[plain] != '"' &&
-               text.ptr[plain] != '\\' && (unsigned char)text.ptr[plain] < 0x7f)
-            plain++;
-        if (!buf_append(buf, slice_head(text, plain)))
-            return false;
-        text = slice_skip(text, plain);
-        if (text.len == 0)
-            break;
-        unsigned char c = (unsigned char)text.ptr[0];
-        size_t width = 1;
-        bool ok;
-        if (c == '"' || c == '\\') {
-            ok = buf_append(buf, slice_of((char[]){ '\\', (char)c }, 2));
-        } else if (c < 0x20 || c == 0x7f) {
-            ok = buf_append(buf, slice_of((char[]){ '\\', 'u', '0', '0', hex[c >> 4], hex[c & 15] }, 6));
-        } else {
-            width = utf8_sequence_len(text);
-            ok = width ? buf_append(buf, slice_head(text, width)) : buf_append(buf, SLICE("\\ufffd"));
-            width = width ? width : 1;
-        }
-        if (!ok)
-            return false;
+    return buf_append(buf, slice_of((char[]){ '\\', 'u', '0', '0', hex[c >> 4], hex[c & 15] }, 6));
+}
+
+/* One character that isn't plain; *width is what it takes of `text`. */
+static bool append_json_special(struct buf *buf, struct slice text, size_t *width)
+{
+    unsigned char c = (unsigned char)text.ptr[0];
+    *width = 1;
+    if (c == '"' || c == '\\')
+        return buf_append(buf, slice_of((char[]){ '\\', (char)c }, 2));
+    if (c < 0x20 || c == 0x7f)
+        return append_json_control(buf, c);
+    size_t sequence = utf8_sequence_len(text);
+    if (sequence == 0)
+        return buf_append(buf, SLICE("\\ufffd"));
+    *width = sequence;
+    if (c == 0xc2 && (unsigned char)text.ptr[1] < 0xa0) /* U+0080…U+009F: terminals obey them */
+        return append_json_control(buf, (unsigned char)text.ptr[1]);
+    return buf_append(buf, slice_head(text, sequence));
+}
+
+bool buf_append_json(struct buf *buf, struct slice text)
+{
+    size_t len = buf->len;
+    bool ok = buf_append_char(buf, '"');
+    while (ok && text.len > 0) {
+        size_t width = json_plain_len(text);
+        if (width > 0)
+            ok = buf_append(buf, slice_head(text, width));
+        else
+            ok = append_json_special(buf, text, &width);
         text = slice_skip(text, width);
     }
-    return buf_append_char(buf, '"');
+    ok = ok && buf_append_char(buf, '"');
+    if (!ok)
+        buf->len = len;
+    return ok;
 }
 
 void buf_consume(struct buf *buf, size_t n)

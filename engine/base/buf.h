@@ -24,7 +24,8 @@ static inline struct slice buf_slice(const struct buf *buf)
     return (struct slice){ buf->data ? buf->data + buf->start : "", buf->len };
 }
 
-/** Room for `n` more bytes at the returned place, or NULL when that would pass bytes_max. Commit with buf_grow. */
+/** Room for `n` more bytes at the returned place, or NULL when that would pass bytes_max (or what can exist). Commit with
+ *  buf_grow. */
 char *buf_reserve(struct buf *buf, size_t n);
 static inline void buf_grow(struct buf *buf, size_t n)
 {
@@ -37,7 +38,8 @@ bool buf_append(struct buf *buf, struct slice bytes);
 bool buf_append_char(struct buf *buf, char c);
 bool buf_printf(struct buf *buf, const char *fmt, ...) PRINTF_LIKE(2, 3);
 bool buf_append_u64(struct buf *buf, uint64_t value);
-/** Appends `text` as a JSON string with quotes; invalid UTF-8 and control bytes become \u escapes or U+FFFD. */
+/** Appends `text` as a JSON string with quotes, or nothing; control characters (C1 too) become \u escapes, invalid UTF-8
+ *  U+FFFD. */
 bool buf_append_json(struct buf *buf, struct slice text);
 /** Drops n bytes at the front. */
 void buf_consume(struct buf *buf, size_t n);

@@ -51,7 +51,7 @@ static inline ptrdiff_t slice_find(struct slice s, char c)
 static inline struct slice slice_skip(struct slice s, size_t n)
 {
     assert(n <= s.len);
-    return (struct slice){ s.ptr + n, s.len - n };
+    return (struct slice){ n ? s.ptr + n : s.ptr, s.len - n }; /* NULL + 0 is undefined in C */
 }
 
 /** The first n bytes (n ≤ len). */
