@@ -57,7 +57,7 @@ struct deliver_stats {
     uint64_t sessions_opening, sessions_busy, sessions_idle;
     uint64_t jobs_held, destinations, sites;
     uint64_t render_bytes;
-    struct histogram queue_wait, dns, connect, session_wait, transaction, ack, total; /* µs */
+    struct histogram queue_wait, dns, connect, tls, session_wait, transaction, ack, total; /* µs */
 };
 
 MUST_USE bool deliver_create(struct deliver **out, struct ring *ring, struct dns_resolver *resolver,

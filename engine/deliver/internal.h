@@ -88,6 +88,7 @@ struct site {
     unsigned lookups; /* host look-ups under way */
     struct ring_task drain;
     struct ring_timer retry; /* when the node-wide limit left nothing, or all hosts are down */
+    int64_t transaction_us, connect_us; /* moving averages; 0: none yet */
     unsigned in_order;     /* accepted messages in a row without violation */
     int64_t opening_blocked_ms; /* no new sessions until then (monotonic) */
     bool had_violation;
@@ -196,6 +197,11 @@ struct site *site_get(struct deliver *deliver, const struct dns_route *route);
 void site_drain_soon(struct site *site);
 void site_host_failed(struct site *site, struct peer *peer, const struct smtp_reply *reason);
 void site_host_worked(struct site *site, struct peer *peer);
+/** Feeds a moving average (the last eight or so count most). */
+static inline void average_add(int64_t *average, int64_t us)
+{
+    *average = *average == 0 ? MAX_OF(us, (int64_t)1) : *average + (us - *average) / 8;
+}
 bool site_unused(const struct site *site);
 void site_free(struct site *site);
 

@@ -96,7 +96,9 @@ static void on_ready(struct smtp_session *session)
 {
     struct peer *peer = smtp_session_user(session);
     struct site *site = peer->site;
-    histogram_record(&site->deliver->stats.connect, ring_clock_us(site->deliver->ring) - peer->opened_us);
+    int64_t took_us = ring_clock_us(site->deliver->ring) - peer->opened_us;
+    histogram_record(&site->deliver->stats.connect, took_us);
+    average_add(&site->connect_us, took_us);
     struct list *before = peer_list(peer);
     peer->ready = true;
     site->opening_count--;
@@ -157,6 +159,7 @@ static void on_done(struct smtp_session *session, struct smtp_transaction *tx, e
     struct list *before = peer_list(peer);
     list_remove(&delivery->node);
     peer_move(peer, before);
+    average_add(&site->transaction_us, ring_clock_us(site->deliver->ring) - delivery->submitted_us);
     if (outcome == SMTP_TX_ACCEPTED && ++site->in_order == site->deliver->options.pipeline_rank)
         log_debug(site->deliver->options.log, "site-ranked", "%.*s: depth %u from here on", SLICE_FMT(site->key),
                   site->deliver->options.pipeline_depth);

@@ -14,6 +14,8 @@
 
 #define HOST_DOWN_MS_MAX 60000
 #define TLS_BROKEN_MS 3600000
+#define PATIENCE_US 50000 /* a backlog that the open sessions can send within this needs no more of them */
+#define BACKLOG_DESTINATIONS_MAX 64
 
 static int64_t host_down_ms(const struct deliver *deliver)
 {
@@ -304,17 +306,42 @@ static struct delivery *site_next(struct site *site)
     return NULL;
 }
 
-/* Waiting deliveries, counted no further than `enough`. */
-static unsigned site_waiting(const struct site *site, unsigned enough)
+/* Jobs that wait for a session here, and those behind them in Redis. Counts only some destinations: enough to know that there's plenty. */
+static uint64_t site_backlog(const struct site *site, unsigned *waiting)
 {
-    unsigned waiting = 0;
+    uint64_t backlog = 0;
+    unsigned looked = 0;
+    *waiting = 0;
     list_for_each(it, &site->ready)
     {
-        waiting += LIST_ENTRY(it, struct destination, site_node)->waiting_count;
-        if (waiting >= enough)
-            return enough;
+        const struct destination *destination = LIST_ENTRY(it, struct destination, site_node);
+        *waiting += destination->waiting_count;
+        backlog += destination->waiting_count + destination->queued;
+        if (++looked == BACKLOG_DESTINATIONS_MAX)
+            break;
     }
-    return waiting;
+    return backlog;
+}
+
+/* How many more sessions to open now. A session costs as much as several messages, for us and for the peer, so another one is opened only when
+ * those that there are would need longer for the backlog than it takes to get it going. */
+static unsigned site_sessions_wanted(struct site *site)
+{
+    const struct deliver_options *options = &site->deliver->options;
+    unsigned waiting;
+    uint64_t backlog = site_backlog(site, &waiting);
+    unsigned room = options->connecting_per_site - MIN_OF(options->connecting_per_site, site->opening_count);
+    unsigned new_here = waiting - MIN_OF(waiting, site->opening_count);
+    room = MIN_OF(room, new_here);
+    if (site->peer_count == 0)
+        return MIN_OF(room, 1u);
+    if (site->transaction_us == 0) /* nothing known yet */
+        return site->peer_count < 2 ? MIN_OF(room, 1u) : 0;
+    unsigned depth = site->in_order >= options->pipeline_rank ? options->pipeline_depth : 1;
+    uint64_t patience_us = (uint64_t)MAX_OF(site->connect_us, (int64_t)PATIENCE_US);
+    uint64_t enough = backlog * (uint64_t)site->transaction_us / depth / patience_us + 1;
+    uint64_t missing = enough > site->peer_count ? enough - site->peer_count : 0;
+    return (unsigned)MIN_OF(missing, (uint64_t)room);
 }
 
 /* A source with a free connection to this site, starting behind the one used last. */
@@ -338,8 +365,8 @@ static void site_open_more(struct site *site)
     int64_t now = ring_now_ms(deliver->ring);
     if (site->opening_blocked_ms > now)
         return;
-    unsigned wanted = site_waiting(site, deliver->options.connecting_per_site);
-    while (site->opening_count < wanted && deliver->peers < deliver->options.sessions_max) {
+    for (unsigned wanted = site_sessions_wanted(site); wanted > 0 && deliver->peers < deliver->options.sessions_max;
+         wanted--) {
         unsigned host, address, source;
         switch (site_choose(site, &host, &address)) {
         case CHOICE_WAIT:
