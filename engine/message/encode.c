@@ -262,10 +262,9 @@ void encoded_words_append(struct buf *out, size_t *column, struct slice text)
         q_len += q_width(text.ptr[i]);
     bool base64 = (text.len + 2) / 3 * 4 < q_len;
     for (bool first = true; text.len > 0; first = false) {
-        if (!first || *column + FRAME + ROOM_MIN > HEADER_COLUMNS) {
-            append(out, "\r\n ", 3);
-            *column = 1;
-        }
+        bool fold = !first || *column + 1 + FRAME + ROOM_MIN > HEADER_COLUMNS;
+        append(out, fold ? "\r\n " : " ", fold ? 3 : 1);
+        *column = fold ? 1 : *column + 1;
         size_t room = MIN_OF(HEADER_COLUMNS - *column, (size_t)ENCODED_WORD_BYTES_MAX) - FRAME;
         size_t taken = word_take(text, base64, room);
         size_t before = out->len;
@@ -282,7 +281,8 @@ void encoded_words_append(struct buf *out, size_t *column, struct slice text)
 
 void fold_append(struct buf *out, size_t *column, struct slice piece)
 {
-    if (*column + 1 + piece.len > HEADER_COLUMNS && *column > 1) {
+    bool behind_name = out->len > 0 && out->data[out->start + out->len - 1] == ':';
+    if (*column + 1 + piece.len > HEADER_COLUMNS && !behind_name) {
         append(out, "\r\n ", 3);
         *column = 1;
     } else {

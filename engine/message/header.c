@@ -237,8 +237,6 @@ bool header_render(const struct header_field *field, const struct merge_values *
     size_t column = field->name.len + 1;
     if (field->kind == HEADER_UNSTRUCTURED &&
         (!ascii_only(text) || memmem(text.ptr, text.len, "=?", 2) || !can_fold(text))) {
-        ok = buf_append_char(out, ' ');
-        column++;
         encoded_words_append(out, &column, text);
     } else if (!can_fold(text)) {
         return err_set(err, ERR_INPUT, "header %.*s: more than %d characters without a blank",

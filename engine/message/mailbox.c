@@ -323,8 +323,6 @@ static void append_name(struct buf *out, size_t *column, struct slice name)
 {
     if (name.len > NAME_BYTES_UNENCODED_MAX || !ascii_only(name) ||
         memmem(name.ptr, name.len, "=?", 2)) {
-        buf_append_char(out, ' ');
-        *column += 1;
         encoded_words_append(out, column, name);
     } else if (is_phrase(name)) {
         fold_append(out, column, name);

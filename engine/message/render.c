@@ -128,9 +128,9 @@ static bool write_value(struct output_writer *writer, struct qp_state *state, st
 static bool write_end(struct output_writer *writer, struct qp_state *state, bool close_line,
                       struct err *err)
 {
+    bool open = state->column > 0;
     if (state->blank && !write_soft_break(writer, state, err))
         return false;
-    bool open = state->column > 0;
     *state = (struct qp_state){ 0 };
     return !close_line || !open || output_writer_copy(writer, SLICE("\r\n"), err);
 }

@@ -113,12 +113,12 @@ START_TEST(mostly_ascii_is_readable_and_the_rest_is_base64)
     encoded_words_append(&out, &column,
                          SLICE("Gr\xc3\xbc\xc3\x9f"
                                "e aus Berlin, Hauptbahnhof"));
-    ck_assert(slice_starts_with(buf_slice(&out), SLICE("=?utf-8?q?Gr=C3=BC=C3=9Fe_aus_Berlin")));
+    ck_assert(slice_starts_with(buf_slice(&out), SLICE(" =?utf-8?q?Gr=C3=BC=C3=9Fe_aus_Berlin")));
     ck_assert_uint_eq(column, 10 + out.len);
     buf_clear(&out);
     column = 10;
     encoded_words_append(&out, &column, SLICE("\xe4\xbd\xa0\xe5\xa5\xbd"));
-    ck_assert(slice_eq(buf_slice(&out), SLICE("=?utf-8?b?5L2g5aW9?=")));
+    ck_assert(slice_eq(buf_slice(&out), SLICE(" =?utf-8?b?5L2g5aW9?=")));
     buf_free(&out);
 }
 END_TEST
