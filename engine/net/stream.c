@@ -428,9 +428,9 @@ bool stream_tls_facts(const struct stream *stream, struct tls_facts *out)
 
 void stream_send(struct stream *stream, struct iovec *iov, unsigned count)
 {
-    assert(!stream_sending(stream));
-    if (stream->state == STREAM_FAILED)
+    if (stream->state == STREAM_FAILED || stream->send_errnum)
         return;
+    assert(!stream_sending(stream));
     assert(stream->state == STREAM_CLEAR || stream->state == STREAM_SECURE);
     if (stream->state == STREAM_CLEAR) {
         ring_socket_send(&stream->socket, iov, count);
