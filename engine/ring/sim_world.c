@@ -284,8 +284,10 @@ static struct slice sim_segment_piece(struct ring_sim_peer *peer, struct sim_seg
 static void sim_deliver_to_peer(struct ring_sim_peer *peer, enum sim_segment_kind kind, struct slice bytes)
 {
     if (peer->closed) { /* nobody is there any more */
-        if (kind == SEGMENT_DATA)
+        if (kind == SEGMENT_DATA) {
+            peer->to_ring.over = false; /* even behind a FIN */
             sim_pipe_push(peer, &peer->to_ring, SEGMENT_RST, (struct slice){ 0 });
+        }
         return;
     }
     if (kind == SEGMENT_DATA) {
