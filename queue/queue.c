@@ -409,7 +409,7 @@ static void options_defaults(struct queue_options *options)
     options->owner_lease_ms = options->owner_lease_ms ? options->owner_lease_ms : 8000;
     options->job_lease_ms = options->job_lease_ms ? options->job_lease_ms : 7200000;
     options->ack_batch_max = options->ack_batch_max ? MIN_OF(options->ack_batch_max, 1000u) : 256;
-    options->ack_delay_ms = options->ack_delay_ms ? options->ack_delay_ms : 5;
+    options->ack_delay_ms = options->ack_delay_ms ? options->ack_delay_ms : 20;
     options->events_max = options->events_max ? options->events_max : 1000000;
 }
 

@@ -7,7 +7,7 @@
 #include "engine/deliver/internal.h"
 
 #define VISIT_MS 30000u       /* a destination that we know isn't offered again before */
-#define PUMP_MS 2             /* leases are asked for in batches, this far apart */
+#define PUMP_MS 10             /* leases are asked for in batches, this far apart */
 #define DISCOVER_IDLE_MS 50   /* how soon a new destination is found */
 #define SWEEP_MS 5000
 #define UNUSED_MS 60000       /* destinations and sites without work are forgotten after */

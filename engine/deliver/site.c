@@ -14,7 +14,7 @@
 
 #define HOST_DOWN_MS_MAX 60000
 #define TLS_BROKEN_MS 3600000
-#define PATIENCE_US 50000 /* a backlog that the open sessions can send within this needs no more of them */
+#define PATIENCE_US 200000 /* a backlog that the open sessions can send within this needs no more of them */
 #define BACKLOG_DESTINATIONS_MAX 64
 
 static int64_t host_down_ms(const struct deliver *deliver)
