@@ -5,8 +5,8 @@
  * the only server three times over after a SERVFAIL, and report "connection refused" for that.
  *
  * A server that times out or can't be reached loses its place as the one asked first. One that
- * answers without being of use (SERVFAIL, REFUSED, garbage) isn't asked this question again; one
- * that timed out may be.
+ * answers without being of use (SERVFAIL, REFUSED, garbage) isn't asked this question again; the
+ * others may be.
  *
  * c-ares owns the sockets and says through its callback what it waits for; each has a poll on the
  * ring while it's open. Without ARES_FLAG_STAYOPEN they're closed whenever nothing is in flight, so
@@ -35,6 +35,7 @@ struct dns_server {
     ares_channel ares;
     unsigned in_flight;
     bool plain;          /* answered FORMERR to EDNS */
+    bool unreachable;    /* said the system; what is in flight to it is to be cancelled */
     struct list sockets; /* open ones */
 };
 
@@ -175,13 +176,23 @@ static void send_again(struct dns_channel *channel, struct dns_query *query)
     ring_task_queue(channel->ring, &channel->task);
 }
 
-static void attempt_failed(struct dns_channel *channel, struct dns_query *query,
-                           const struct dns_answer *answer, bool unreachable)
+/* The server gave no answer, for which `answer` stands. */
+static void attempt_lost(struct dns_channel *channel, struct dns_query *query,
+                         const struct dns_answer *answer)
 {
-    if (unreachable && query->server == channel->preferred)
+    if (query->server == channel->preferred)
         channel->preferred = (channel->preferred + 1) % channel->server_count;
-    if (answer->status != DNS_TIMEOUT)
-        query->servers_failed |= 1u << query->server;
+    if (server_next(channel, query))
+        send_again(channel, query);
+    else
+        query->answered(query, answer);
+}
+
+/* It gave one that is of no use. */
+static void attempt_failed(struct dns_channel *channel, struct dns_query *query,
+                           const struct dns_answer *answer)
+{
+    query->servers_failed |= 1u << query->server;
     if (server_next(channel, query))
         send_again(channel, query);
     else
@@ -209,9 +220,16 @@ static void attempt_done(void *user, int status, int timeouts, unsigned char *by
         return;
     query->attempt = NULL;
     if (!bytes || len <= 0) {
-        failure(&answer, status == ARES_ETIMEOUT ? DNS_TIMEOUT : DNS_FAILED,
-                status == ARES_ETIMEOUT ? "no answer in time" : "DNS server unreachable");
-        attempt_failed(channel, query, &answer, true);
+        bool late = status == ARES_ETIMEOUT;
+        failure(&answer, late ? DNS_TIMEOUT : DNS_FAILED,
+                late ? "no answer in time" : "DNS server unreachable");
+        /* The system reports "port unreachable" once, to whoever calls next: the others would wait
+         * in vain. */
+        if (!late && status != ARES_ECANCELLED && server->in_flight > 0) {
+            server->unreachable = true;
+            ring_task_queue(channel->ring, &channel->task);
+        }
+        attempt_lost(channel, query, &answer);
         return;
     }
     struct slice packet = slice_of(bytes, (size_t)len);
@@ -222,7 +240,7 @@ static void attempt_done(void *user, int status, int timeouts, unsigned char *by
     }
     dns_answer_parse(packet, query->type, slice_str(query->name), &answer);
     if (answer.status == DNS_FAILED)
-        attempt_failed(channel, query, &answer, false);
+        attempt_failed(channel, query, &answer);
     else
         query->answered(query, &answer);
 }
@@ -259,6 +277,12 @@ static void task_run(struct ring_task *task)
     if (channel->closing) {
         close_if_done(channel);
         return;
+    }
+    for (unsigned i = 0; i < channel->server_count; i++) {
+        if (!channel->servers[i].unreachable)
+            continue;
+        channel->servers[i].unreachable = false;
+        ares_cancel(channel->servers[i].ares);
     }
     for (struct list *node; (node = list_pop_front(&channel->again)) != NULL;)
         attempt_start(channel, LIST_ENTRY(node, struct dns_query, node));

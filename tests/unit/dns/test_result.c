@@ -14,7 +14,8 @@ static struct dns_route *route(unsigned count, const uint16_t *preferences)
     answer = (struct dns_answer){ .status = DNS_OK, .count = count };
     for (unsigned i = 0; i < count; i++) {
         answer.mx[i].preference = preferences[i];
-        answer.mx[i].len = (uint8_t)snprintf(answer.mx[i].name, sizeof answer.mx[i].name, "mx%u.example", i);
+        answer.mx[i].len =
+            (uint8_t)snprintf(answer.mx[i].name, sizeof answer.mx[i].name, "mx%u.example", i);
     }
     return dns_route_from_answer(&answer, 1);
 }
@@ -46,8 +47,8 @@ END_TEST
 
 START_TEST(all_orders_of_equals_are_equally_likely)
 {
-    /* Three equals between two others: 6 orders, 10,000 picks. Chi-square with 5 degrees of freedom passes 25.7 once
-     * in ten thousand runs. */
+    /* Three equals between two others: 6 orders, 10,000 picks. Chi-square with 5 degrees of freedom
+     * passes 25.7 once in ten thousand runs. */
     const uint16_t preferences[] = { 5, 10, 10, 10, 20 };
     struct dns_route *r = route(5, preferences);
     struct rng rng = random_start("all_orders_of_equals_are_equally_likely");
@@ -86,7 +87,8 @@ START_TEST(two_equals_take_turns)
     }
     double off = first - 5000.0, chi = 2 * off * off / 5000;
     printf("chi-square %.2f\n", chi);
-    ck_assert_msg(chi < 15.13, "%u of 10000", first); /* 1 degree of freedom, once in ten thousand runs */
+    ck_assert_msg(chi < 15.13, "%u of 10000",
+                  first); /* 1 degree of freedom, once in ten thousand runs */
     dns_route_release(r);
 }
 END_TEST
@@ -95,9 +97,12 @@ static const struct {
     unsigned v6, v4;
     const char *order;
 } merges[] = {
-    { 2, 2, "6464" },       { 1, 3, "6444" },
-    { 3, 1, "6466" },       { 0, 2, "44" },
-    { 2, 0, "66" },         { 20, 20, "64646464646464646464" },
+    { 2, 2, "6464" },
+    { 1, 3, "6444" },
+    { 3, 1, "6466" },
+    { 0, 2, "44" },
+    { 2, 0, "66" },
+    { 20, 20, "64646464646464646464" },
     { 20, 1, "64666666666666666666" },
 };
 
