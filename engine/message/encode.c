@@ -186,54 +186,47 @@ size_t qp_bytes_max(struct slice text)
     return bytes + bytes / 60 * 3 + 6; /* a line breaks 11 bytes early at worst */
 }
 
-/* Letters and digits and what RFC 2047, 5 (3) leaves: fit in a phrase as well as in text. */
-static bool is_q_plain(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '!' ||
-           c == '*' || c == '+' || c == '-' || c == '/';
-}
-
-static void append(struct buf *out, const void *bytes, size_t len)
-{
-    bool ok = buf_append(out, slice_of(bytes, len));
-    assert(ok); /* header output has no cap: its input has */
-}
-
-static void base64_append(struct buf *out, struct slice in)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (; in.len > 0; in = slice_skip(in, MIN_OF(in.len, (size_t)3))) {
-        const unsigned char *u = (const unsigned char *)in.ptr;
-        uint32_t bits = (uint32_t)u[0] << 16;
-        if (in.len > 1)
-            bits |= (uint32_t)u[1] << 8;
-        if (in.len > 2)
-            bits |= u[2];
-        char four[4] = { digits[bits >> 18], digits[bits >> 12 & 63],
-                         in.len > 1 ? digits[bits >> 6 & 63] : '=',
-                         in.len > 2 ? digits[bits & 63] : '=' };
-        append(out, four, 4);
-    }
-}
-
-static void q_append(struct buf *out, struct slice in)
-{
-    for (size_t i = 0; i < in.len; i++) {
-        char c = in.ptr[i];
-        if (is_q_plain(c)) {
-            append(out, &c, 1);
-        } else if (c == ' ') {
-            append(out, "_", 1);
-        } else {
-            char unit[3];
-            append(out, unit, put_hex(unit, &c, 1));
-        }
-    }
-}
+/* Letters and digits and what RFC 2047, 5 (3) leaves stand for themselves in the "Q" encoding, so
+ * that a word fits into a phrase as well as into text; a blank is written "_". */
+/* clang-format off */
+static const bool q_plain[256] = {
+    ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true, [' '] = true,
+    ['!'] = true, ['*'] = true, ['+'] = true, ['-'] = true, ['/'] = true,
+};
+/* clang-format on */
 
 static size_t q_width(char c)
 {
-    return is_q_plain(c) || c == ' ' ? 1 : 3;
+    return q_plain[(unsigned char)c] ? 1 : 3;
+}
+
+static size_t put_q(char *out, struct slice in)
+{
+    char *at = out;
+    for (size_t i = 0; i < in.len; i++) {
+        if (q_width(in.ptr[i]) == 3)
+            at += put_hex(at, in.ptr + i, 1);
+        else
+            *at++ = in.ptr[i] == ' ' ? '_' : in.ptr[i];
+    }
+    return (size_t)(at - out);
+}
+
+static size_t put_base64(char *out, struct slice in)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const unsigned char *u = (const unsigned char *)in.ptr;
+    char *at = out;
+    for (size_t i = 0; i < in.len; i += 3) {
+        size_t have = in.len - i;
+        uint32_t bits = (uint32_t)u[i] << 16 | (have > 1 ? (uint32_t)u[i + 1] << 8 : 0) |
+                        (have > 2 ? u[i + 2] : 0);
+        *at++ = digits[bits >> 18];
+        *at++ = digits[bits >> 12 & 63];
+        *at++ = have > 1 ? digits[bits >> 6 & 63] : '=';
+        *at++ = have > 2 ? digits[bits & 63] : '=';
+    }
+    return (size_t)(at - out);
 }
 
 /* As many whole characters from the front as fit into `room` encoded bytes. */
@@ -241,17 +234,25 @@ static size_t word_take(struct slice text, bool base64, size_t room)
 {
     size_t taken = 0, width = 0;
     while (taken < text.len) {
-        size_t len = utf8_sequence_len(slice_skip(text, taken)), more = 0;
-        assert(len > 0);
-        for (size_t i = 0; i < len; i++)
-            more += q_width(text.ptr[taken + i]);
+        size_t len = 1, more = q_width(text.ptr[taken]);
+        while (taken + len < text.len && ((unsigned char)text.ptr[taken + len] & 0xc0) == 0x80)
+            more += q_width(text.ptr[taken + len++]);
         size_t then = base64 ? (taken + len + 2) / 3 * 4 : width + more;
         if (then > room)
             break;
         width = then;
         taken += len;
     }
+    assert(taken > 0);
     return taken;
+}
+
+/* Room at the end of a header's output, which has no cap: its input has. */
+static char *room_for(struct buf *out, size_t bytes)
+{
+    char *at = buf_reserve(out, bytes);
+    assert(at);
+    return at;
 }
 
 void encoded_words_append(struct buf *out, size_t *column, struct slice text)
@@ -263,34 +264,31 @@ void encoded_words_append(struct buf *out, size_t *column, struct slice text)
     bool base64 = (text.len + 2) / 3 * 4 < q_len;
     for (bool first = true; text.len > 0; first = false) {
         bool fold = !first || *column + 1 + FRAME + ROOM_MIN > HEADER_COLUMNS;
-        append(out, fold ? "\r\n " : " ", fold ? 3 : 1);
+        char *begin = room_for(out, 3 + ENCODED_WORD_BYTES_MAX), *at = begin;
+        memcpy(at, fold ? "\r\n " : " ", fold ? 3 : 1);
+        at += fold ? 3 : 1;
         *column = fold ? 1 : *column + 1;
         size_t room = MIN_OF(HEADER_COLUMNS - *column, (size_t)ENCODED_WORD_BYTES_MAX) - FRAME;
-        size_t taken = word_take(text, base64, room);
-        size_t before = out->len;
-        append(out, base64 ? "=?utf-8?b?" : "=?utf-8?q?", 10);
-        if (base64)
-            base64_append(out, slice_head(text, taken));
-        else
-            q_append(out, slice_head(text, taken));
-        append(out, "?=", 2);
-        *column += out->len - before;
-        text = slice_skip(text, taken);
+        struct slice word = slice_head(text, word_take(text, base64, room));
+        memcpy(at, base64 ? "=?utf-8?b?" : "=?utf-8?q?", 10);
+        size_t len = base64 ? put_base64(at + 10, word) : put_q(at + 10, word);
+        memcpy(at + 10 + len, "?=", 2);
+        at += FRAME + len;
+        *column += FRAME + len;
+        buf_grow(out, (size_t)(at - begin));
+        text = slice_skip(text, word.len);
     }
 }
 
 void fold_append(struct buf *out, size_t *column, struct slice piece)
 {
     bool behind_name = out->len > 0 && out->data[out->start + out->len - 1] == ':';
-    if (*column + 1 + piece.len > HEADER_COLUMNS && !behind_name) {
-        append(out, "\r\n ", 3);
-        *column = 1;
-    } else {
-        append(out, " ", 1);
-        *column += 1;
-    }
-    append(out, piece.ptr, piece.len);
-    *column += piece.len;
+    bool fold = *column + 1 + piece.len > HEADER_COLUMNS && !behind_name;
+    char *at = room_for(out, 3 + piece.len);
+    memcpy(at, fold ? "\r\n " : " ", fold ? 3 : 1);
+    memcpy(at + (fold ? 3 : 1), piece.ptr, piece.len);
+    buf_grow(out, (fold ? 3 : 1) + piece.len);
+    *column = (fold ? 1 : *column + 1) + piece.len;
 }
 
 bool clean_text_append(struct buf *out, struct slice in)

@@ -59,6 +59,8 @@ bool header_name_check(struct slice name, struct err *err)
     if (name.len > HEADER_NAME_BYTES_MAX)
         return err_set(err, ERR_INPUT, "a header's name is longer than %d characters",
                        HEADER_NAME_BYTES_MAX);
+    if (name.ptr[0] == '.') /* allowed by the syntax, but then the line would need dot-stuffing */
+        return err_set(err, ERR_INPUT, "a header's name can't begin with a dot");
     for (size_t i = 0; i < name.len; i++)
         if (name.ptr[i] <= ' ' || name.ptr[i] >= 0x7f || name.ptr[i] == ':')
             return err_set(err, ERR_INPUT,
@@ -221,6 +223,17 @@ static void append_folded(struct buf *out, size_t column, struct slice text)
     }
 }
 
+/* Whether the text can stand as it is: nearly every header of nearly every message. */
+static bool is_plain(struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.ptr[i];
+        if (c < ' ' || c >= 0x7f || (c == '?' && i > 0 && text.ptr[i - 1] == '='))
+            return false;
+    }
+    return true;
+}
+
 bool header_render(const struct header_field *field, const struct merge_values *values,
                    struct buf *scratch, struct buf *out, struct err *err)
 {
@@ -235,8 +248,10 @@ bool header_render(const struct header_field *field, const struct merge_values *
         return false;
     struct slice text = slice_trim(buf_slice(scratch));
     size_t column = field->name.len + 1;
-    if (field->kind == HEADER_UNSTRUCTURED &&
-        (!ascii_only(text) || memmem(text.ptr, text.len, "=?", 2) || !can_fold(text))) {
+    if (text.len > 0 && column + 1 + text.len <= HEADER_COLUMNS && is_plain(text)) {
+        fold_append(out, &column, text);
+    } else if (field->kind == HEADER_UNSTRUCTURED &&
+               (!ascii_only(text) || memmem(text.ptr, text.len, "=?", 2) || !can_fold(text))) {
         encoded_words_append(out, &column, text);
     } else if (!can_fold(text)) {
         return err_set(err, ERR_INPUT, "header %.*s: more than %d characters without a blank",

@@ -50,13 +50,16 @@ static size_t put_date(char *out, int64_t date_ms)
 
 static bool is_id_text(struct slice text)
 {
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.ptr[i];
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-              c == '-' || c == '.' || c == '_' || c == '+' || c == '='))
-            return false;
-    }
-    return text.len > 0 && text.len <= STAMP_BYTES_MAX;
+    /* clang-format off */
+    static const bool allowed[256] = {
+        ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true,
+        ['-'] = true, ['.'] = true, ['_'] = true, ['+'] = true, ['='] = true,
+    };
+    /* clang-format on */
+    bool ok = text.len > 0 && text.len <= STAMP_BYTES_MAX;
+    for (size_t i = 0; ok && i < text.len; i++)
+        ok = allowed[(unsigned char)text.ptr[i]];
+    return ok;
 }
 
 static bool write_message_id(struct output_writer *writer, const struct message_stamp *stamp,

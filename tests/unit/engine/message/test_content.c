@@ -37,6 +37,7 @@ static const struct {
     { "{\"headers\": {" FROM ", \"\": \"x\"}, \"text\": \"\"}", "without a name" },
     { "{\"headers\": {" FROM ", \"X Y\": \"x\"}, \"text\": \"\"}",
       "a header's name has a character" },
+    { "{\"headers\": {" FROM ", \".X\": \"x\"}, \"text\": \"\"}", "can't begin with a dot" },
     { "{\"headers\": {" FROM ", \"X:\": \"x\"}, \"text\": \"\"}",
       "a header's name has a character" },
     { "{\"headers\": {" FROM ", \"X\\r\\nBcc\": \"x\"}, \"text\": \"\"}",

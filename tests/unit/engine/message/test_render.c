@@ -149,7 +149,8 @@ static void check_wire(struct slice message, unsigned header_fields, unsigned de
     for (size_t at = 0; at < message.len;) {
         struct slice rest = slice_skip(message, at);
         ptrdiff_t end = slice_find(rest, '\n');
-        ck_assert_msg(end > 0 && rest.ptr[end - 1] == '\r', "a line without CRLF");
+        if (end <= 0 || rest.ptr[end - 1] != '\r') /* libcheck's assertions are too slow for every line */
+            ck_abort_msg("a line without CRLF");
         struct slice line = slice_head(rest, (size_t)end - 1);
         if (line.len > (in_header ? 998 : 76) || slice_find(line, '\r') >= 0 ||
             slice_find(line, '\0') >= 0)
