@@ -50,7 +50,10 @@ static bool set_trust(SSL_CTX *ssl, const char *ca_file, struct err *err)
         ca_file ? SSL_CTX_load_verify_file(ssl, ca_file) : SSL_CTX_set_default_verify_paths(ssl);
     if (ok)
         return true;
-    const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+    unsigned long error =
+        ERR_peek_error(); /* the first cause; what follows only says where it was met */
+    const char *reason = ERR_SYSTEM_ERROR(error) ? strerrordesc_np(ERR_GET_REASON(error))
+                                                 : ERR_reason_error_string(error);
     return err_set(err, ERR_CONFIG, "certificates of %s can't be used: %s",
                    ca_file ? ca_file : "the system's store", reason ? reason : "not readable");
 }

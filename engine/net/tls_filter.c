@@ -94,17 +94,21 @@ int tls_filter_new_session(SSL *ssl, SSL_SESSION *session)
 static const struct reason {
     int code;
     const char *text;
+    bool handshake; /* means something else later */
 } reasons[] = {
     { SSL_R_TLSV1_ALERT_PROTOCOL_VERSION,
-      "the peer offers no TLS version from the allowed minimum on" },
-    { SSL_R_UNSUPPORTED_PROTOCOL, "the peer offers no TLS version from the allowed minimum on" },
-    { SSL_R_WRONG_SSL_VERSION, "the peer offers no TLS version from the allowed minimum on" },
-    { SSL_R_WRONG_VERSION_NUMBER, "the peer's answer isn't TLS" },
-    { SSL_R_PACKET_LENGTH_TOO_LONG, "the peer's answer isn't TLS" },
-    { SSL_R_HTTP_REQUEST, "the peer's answer isn't TLS" },
-    { SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE, "the peer accepts none of the offered ciphers or keys" },
-    { SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC, "a record was damaged on the way" },
-    { SSL_R_EXCESSIVE_MESSAGE_SIZE, "the peer's certificate chain or message is too large" },
+      "the peer offers no TLS version from the allowed minimum on", false },
+    { SSL_R_UNSUPPORTED_PROTOCOL, "the peer offers no TLS version from the allowed minimum on",
+      false },
+    { SSL_R_WRONG_SSL_VERSION, "the peer offers no TLS version from the allowed minimum on",
+      false },
+    { SSL_R_WRONG_VERSION_NUMBER, "the peer's answer isn't TLS", false },
+    { SSL_R_PACKET_LENGTH_TOO_LONG, "the peer's answer isn't TLS", false },
+    { SSL_R_HTTP_REQUEST, "the peer's answer isn't TLS", false },
+    { SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE, "the peer accepts none of the offered ciphers or keys",
+      true },
+    { SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC, "a record was damaged on the way", false },
+    { SSL_R_EXCESSIVE_MESSAGE_SIZE, "the peer's certificate chain or message is too large", false },
 };
 
 static void explain_reason(const struct tls_filter *filter, char *text, size_t size)
@@ -127,7 +131,7 @@ static void explain_reason(const struct tls_filter *filter, char *text, size_t s
             return;
         }
         for (size_t i = 0; i < ARRAY_LEN(reasons); i++)
-            if (reasons[i].code == reason) {
+            if (reasons[i].code == reason && (!reasons[i].handshake || !filter->established)) {
                 snprintf(text, size, "%s", reasons[i].text);
                 return;
             }

@@ -249,7 +249,8 @@ START_TEST(last_words_before_a_reset_arrive_although_the_flight_fails)
     close(fd); /* with unread bytes: RST */
     TURN_UNTIL(real.ring, c.heard[ON_ENDED]);
     ck_assert(client_got(&c, "421 go away\r\n"));
-    /* The kernel tells an error once: whoever asks second, receiver or sender, hears of an ordinary end. */
+    /* The kernel tells an error once: whoever asks second, receiver or sender, hears of an ordinary
+     * end. */
     TURN_UNTIL(real.ring, c.failure.end == STREAM_END_RESET);
     ck_assert_uint_eq(c.heard[ON_SENT], 0);
     client_close(&c, false);
