@@ -1,10 +1,11 @@
-/* The epoll body, for kernels and containers that refuse io_uring. Each descriptor is registered once, edge-triggered
- * for everything; what an edge promised and wasn't used up is remembered in the socket's flags, so pausing, resuming
- * and waiting to send cost no system call. A flight is tried right at the start of the next turn, and only EAGAIN
- * waits for an edge. A receive that didn't fill the buffer has emptied the socket (epoll(7)), unless a hang-up was
- * announced with it.
+/* The epoll body, for kernels and containers that refuse io_uring. Each descriptor is registered
+ * once, edge-triggered for everything; what an edge promised and wasn't used up is remembered in
+ * the socket's flags, so pausing, resuming and waiting to send cost no system call. A flight is
+ * tried right at the start of the next turn, and only EAGAIN waits for an edge. A receive that
+ * didn't fill the buffer has emptied the socket (epoll(7)), unless a hang-up was announced with it.
  *
- * Rejected: level-triggered sockets, whose interest changes with each pause and each full send buffer.
+ * Rejected: level-triggered sockets, whose interest changes with each pause and each full send
+ * buffer.
  */
 #include "engine/ring/ring_body.h"
 
@@ -66,8 +67,8 @@ static void epoll_register(struct ring_socket *socket)
     }
 }
 
-static void epoll_connect(struct ring_socket *socket, const struct sockaddr *peer, socklen_t peer_len,
-                          const struct sockaddr *source, socklen_t source_len)
+static void epoll_connect(struct ring_socket *socket, const struct sockaddr *peer,
+                          socklen_t peer_len, const struct sockaddr *source, socklen_t source_len)
 {
     int error = 0;
     socket->fd = ring_fd_open(peer, source, source_len, SOCK_NONBLOCK, &error);
@@ -110,7 +111,7 @@ static void epoll_resume(struct ring_socket *socket)
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0 && errno == EAGAIN) {
-            socket->flags &= (uint16_t)~(SOCKET_READABLE | SOCKET_HANGUP);
+            socket->flags &= (uint16_t) ~(SOCKET_READABLE | SOCKET_HANGUP);
             return;
         }
         if (got <= 0) {
@@ -140,7 +141,8 @@ static void epoll_send_now(struct ring_socket *socket)
         return;
     for (;;) {
         struct msghdr message = { .msg_iov = socket->iov,
-                                  .msg_iovlen = MIN_OF(socket->iov_count, (uint32_t)EPOLL_IOV_MAX) };
+                                  .msg_iovlen =
+                                      MIN_OF(socket->iov_count, (uint32_t)EPOLL_IOV_MAX) };
         ssize_t sent = sendmsg(socket->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
         RING_COUNT(socket->ring, submits);
         if (sent < 0 && errno == EINTR)
@@ -183,11 +185,14 @@ static void epoll_close(struct ring_socket *socket, bool reset)
         return;
     if (reset)
         ring_fd_reset(socket->fd);
-    close(socket->fd); /* leaves the epoll set; events fetched before find no slot, or a closing one */
+    close(
+        socket
+            ->fd); /* leaves the epoll set; events fetched before find no slot, or a closing one */
     socket->fd = -1;
 }
 
-static bool epoll_local(const struct ring_socket *socket, struct sockaddr_storage *out, socklen_t *len)
+static bool epoll_local(const struct ring_socket *socket, struct sockaddr_storage *out,
+                        socklen_t *len)
 {
     return ring_fd_local(socket->fd, out, len);
 }
@@ -351,9 +356,11 @@ bool ring_epoll_create(struct ring **out, const struct ring_options *options, st
 {
     struct ring_epoll *self = mem_zalloc(sizeof *self);
     ring_init(&self->ring, &epoll_ops, options);
-    /* The kernel buffers for all sockets here, so one piece may be larger than one of io_uring's buffers. */
+    /* The kernel buffers for all sockets here, so one piece may be larger than one of io_uring's
+     * buffers. */
     size_t buffers = options->receive_buffers ? MIN_OF(options->receive_buffers, 16U) : 16;
-    self->buffer_bytes = buffers * (options->receive_buffer_bytes ? options->receive_buffer_bytes : 2048);
+    self->buffer_bytes =
+        buffers * (options->receive_buffer_bytes ? options->receive_buffer_bytes : 2048);
     self->buffer = mem_alloc(self->buffer_bytes);
     self->fd = epoll_create1(EPOLL_CLOEXEC);
     self->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -1,6 +1,6 @@
-/* The event loop that all bodies share: a turn is wait, completions, timers, letters, tasks. What the tasks want sent
- * leaves at the start of the next turn, in the same system call that waits, so a busy loop has one per turn.
- * The ring's thread owns everything but the mailbox. */
+/* The event loop that all bodies share: a turn is wait, completions, timers, letters, tasks. What
+ * the tasks want sent leaves at the start of the next turn, in the same system call that waits, so
+ * a busy loop has one per turn. The ring's thread owns everything but the mailbox. */
 #include "engine/ring/ring_body.h"
 
 #include <stdlib.h>
@@ -65,7 +65,8 @@ void ring_deinit(struct ring *ring)
 
 bool ring_busy(const struct ring *ring)
 {
-    return !list_empty(&ring->tasks) || !list_empty(&ring->working) || !list_empty(&ring->closing) ||
+    return !list_empty(&ring->tasks) || !list_empty(&ring->working) ||
+           !list_empty(&ring->closing) ||
            __atomic_load_n(&ring->letters, __ATOMIC_RELAXED) != NULL ||
            __atomic_load_n(&ring->stopped, __ATOMIC_RELAXED);
 }

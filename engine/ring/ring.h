@@ -1,13 +1,15 @@
 #pragma once
-/* The one seam for all I/O (DESIGN, decision 3). A ring is a worker's event loop: sockets, timers, tasks, polls of
- * foreign descriptors and a mailbox, with three bodies behind it: io_uring, epoll, and a simulated one with virtual
- * time. Everything above is a state machine fed by the callbacks declared here.
+/* The one seam for all I/O (DESIGN, decision 3). A ring is a worker's event loop: sockets, timers,
+ * tasks, polls of foreign descriptors and a mailbox, with three bodies behind it: io_uring, epoll,
+ * and a simulated one with virtual time. Everything above is a state machine fed by the callbacks
+ * declared here.
  *
  * Rules that all bodies keep, and that tests check on each of them:
- *  - No callback ever fires inside a call of this header other than ring_run() and ring_turn(): completions are
- *    queued, then run.
- *  - All structures (socket, timer, task, poll) are the caller's memory, usually inside its own object. A socket or
- *    poll is given back by its `closed` callback, and not before; timers and tasks when stopped or fired.
+ *  - No callback ever fires inside a call of this header other than ring_run() and ring_turn():
+ * completions are queued, then run.
+ *  - All structures (socket, timer, task, poll) are the caller's memory, usually inside its own
+ * object. A socket or poll is given back by its `closed` callback, and not before; timers and tasks
+ * when stopped or fired.
  *  - One thread owns a ring. Only ring_post() and ring_stop() may be called from another.
  *  - Time is read once per turn: ring_now_ms() doesn't change within one callback.
  */
@@ -25,7 +27,8 @@ struct ring;
 struct ring_sim; /* a simulated world, see engine/ring/sim.h */
 
 enum ring_body {
-    RING_BODY_AUTO,  /* io_uring, or epoll with a warning when the kernel or the container refuses it */
+    RING_BODY_AUTO, /* io_uring, or epoll with a warning when the kernel or the container refuses it
+                     */
     RING_BODY_URING, /* fail when it's refused */
     RING_BODY_EPOLL,
     RING_BODY_SIM,
@@ -33,32 +36,37 @@ enum ring_body {
 
 struct ring_options {
     enum ring_body body;
-    unsigned submission_entries; /* 0: 4096; io_uring only */
-    unsigned receive_buffers;    /* power of two; 0: 1024 */
+    unsigned submission_entries;   /* 0: 4096; io_uring only */
+    unsigned receive_buffers;      /* power of two; 0: 1024 */
     unsigned receive_buffer_bytes; /* 0: 2048 */
-    bool plain_taskrun;          /* don't ask for SINGLE_ISSUER|DEFER_TASKRUN even where they are (tests the fall-back) */
-    const struct log *log;       /* for the warning of RING_BODY_AUTO; may be NULL */
-    uint64_t seed;               /* of ring_rng(); 0: from the system */
-    struct ring_sim *sim;        /* RING_BODY_SIM only */
+    bool plain_taskrun; /* don't ask for SINGLE_ISSUER|DEFER_TASKRUN even where they are (tests the
+                           fall-back) */
+    const struct log *log; /* for the warning of RING_BODY_AUTO; may be NULL */
+    uint64_t seed;         /* of ring_rng(); 0: from the system */
+    struct ring_sim *sim;  /* RING_BODY_SIM only */
 };
 
-/** Creates a ring owned by the calling thread. The thread that calls ring_run() must be this one. */
+/** Creates a ring owned by the calling thread. The thread that calls ring_run() must be this one.
+ */
 MUST_USE bool ring_create(struct ring **out, const struct ring_options *options, struct err *err);
 /** All sockets and polls must be closed, i.e. their `closed` has fired. Sets *ring to NULL. */
 void ring_destroy(struct ring **ring);
 
 /** Runs until ring_stop(). */
 void ring_run(struct ring *ring);
-/** One turn: waits at most `wait_ms` (-1: until something happens) and runs what is due. For tests and shutdown. */
+/** One turn: waits at most `wait_ms` (-1: until something happens) and runs what is due. For tests
+ * and shutdown. */
 void ring_turn(struct ring *ring, int wait_ms);
 /** Makes ring_run() return after the turn at hand. Any thread. */
 void ring_stop(struct ring *ring);
 
 /** Monotonic milliseconds (never 0), as of this turn. */
 int64_t ring_now_ms(const struct ring *ring);
-/** Monotonic microseconds, read from the clock at each call (virtual in the simulation): for measuring. */
+/** Monotonic microseconds, read from the clock at each call (virtual in the simulation): for
+ * measuring. */
 int64_t ring_clock_us(const struct ring *ring);
-/** Wall clock, milliseconds since 1970, as of this turn: for headers and schedules, never for time-outs. */
+/** Wall clock, milliseconds since 1970, as of this turn: for headers and schedules, never for
+ * time-outs. */
 int64_t ring_wall_ms(const struct ring *ring);
 struct rng *ring_rng(struct ring *ring);
 /** The body actually in use: "io_uring", "epoll" or "simulation". */
@@ -69,7 +77,8 @@ struct ring_stats {
     uint64_t short_sends, no_buffers, rearmed, submission_full, completion_overflows;
     uint64_t stale; /* completions for something that is no more; must stay 0 */
 };
-/** Counters since creation; the pointer stays valid, other threads may read it with relaxed atomics. */
+/** Counters since creation; the pointer stays valid, other threads may read it with relaxed
+ * atomics. */
 const struct ring_stats *ring_stats(const struct ring *ring);
 
 /* ---- timers: a wheel, 1 ms ticks, O(1) to start and stop, 100,000 and more at once ---- */
@@ -82,7 +91,8 @@ struct ring_timer {
 
 /** Prepares a timer (once, before its first start). */
 void ring_timer_init(struct ring_timer *timer, void (*fired)(struct ring_timer *timer));
-/** (Re)starts it to fire once, not before delay_ms (≥ 0) from now and at most 1 ms plus one turn later. */
+/** (Re)starts it to fire once, not before delay_ms (≥ 0) from now and at most 1 ms plus one turn
+ * later. */
 void ring_timer_start(struct ring *ring, struct ring_timer *timer, int64_t delay_ms);
 /** Stops it if it runs. It won't fire after this call. */
 void ring_timer_stop(struct ring_timer *timer);
@@ -99,8 +109,8 @@ struct ring_task {
 };
 
 void ring_task_init(struct ring_task *task, void (*run)(struct ring_task *task));
-/** Runs the task after the callbacks of this turn's completions and before sending; no effect if already queued.
- *  A task queued by a task runs in the same turn, up to a bound per turn. */
+/** Runs the task after the callbacks of this turn's completions and before sending; no effect if
+ * already queued. A task queued by a task runs in the same turn, up to a bound per turn. */
 void ring_task_queue(struct ring *ring, struct ring_task *task);
 void ring_task_cancel(struct ring_task *task);
 
@@ -113,11 +123,13 @@ struct ring_socket_events {
     void (*connected)(struct ring_socket *socket, int error);
     /** Bytes arrived; they're valid during the call only. The callee takes all of them. */
     void (*received)(struct ring_socket *socket, struct slice bytes);
-    /** Nothing more will be received: the peer's FIN (error 0) or a failure (errno, e.g. ECONNRESET). Once. */
+    /** Nothing more will be received: the peer's FIN (error 0) or a failure (errno, e.g.
+     * ECONNRESET). Once. */
     void (*ended)(struct ring_socket *socket, int error);
     /** The flight of ring_socket_send() is wholly in the kernel (0), or sending failed (errno). */
     void (*sent)(struct ring_socket *socket, int error);
-    /** After ring_socket_close(): nothing refers to the structure any more. The last callback; may be NULL. */
+    /** After ring_socket_close(): nothing refers to the structure any more. The last callback; may
+     * be NULL. */
     void (*closed)(struct ring_socket *socket);
 };
 
@@ -125,42 +137,50 @@ struct ring_socket {
     struct ring *ring;
     const struct ring_socket_events *events;
     /* private: one cache line in all */
-    struct list node;    /* among those with something to do, see `work` */
-    struct iovec *iov;   /* of the flight under way: what is left of it */
+    struct list node;  /* among those with something to do, see `work` */
+    struct iovec *iov; /* of the flight under way: what is left of it */
     uint32_t iov_count;
     int fd;
-    uint32_t slot;       /* names the socket and its generation to the kernel */
+    uint32_t slot; /* names the socket and its generation to the kernel */
     uint16_t flags;
-    uint16_t pending;    /* operations whose completion is outstanding */
-    uint16_t error;      /* of the event that waits in `work` */
+    uint16_t pending; /* operations whose completion is outstanding */
+    uint16_t error;   /* of the event that waits in `work` */
     uint8_t state;
     uint8_t work;
 };
 
 /** Prepares the structure; needs no close as long as nothing else is called. */
-void ring_socket_init(struct ring_socket *socket, struct ring *ring, const struct ring_socket_events *events);
-/** Starts connecting (TCP_NODELAY set for TCP). `source` (may be NULL) is bound first, port 0 with IP_BIND_ADDRESS_NO_PORT.
- *  The addresses are copied. A failure to create or bind the socket arrives through `connected`, too. */
-void ring_socket_connect(struct ring_socket *socket, const struct sockaddr *peer, socklen_t peer_len,
-                         const struct sockaddr *source, socklen_t source_len);
+void ring_socket_init(struct ring_socket *socket, struct ring *ring,
+                      const struct ring_socket_events *events);
+/** Starts connecting (TCP_NODELAY set for TCP). `source` (may be NULL) is bound first, port 0 with
+ * IP_BIND_ADDRESS_NO_PORT. The addresses are copied. A failure to create or bind the socket arrives
+ * through `connected`, too. */
+void ring_socket_connect(struct ring_socket *socket, const struct sockaddr *peer,
+                         socklen_t peer_len, const struct sockaddr *source, socklen_t source_len);
 /** Takes over a connected descriptor (accepted, or one end of a socketpair). The ring closes it. */
 void ring_socket_adopt(struct ring_socket *socket, int fd);
-/** Starts receiving (multishot where there is one) until the end, a close, or ring_socket_pause(). */
+/** Starts receiving (multishot where there is one) until the end, a close, or ring_socket_pause().
+ */
 void ring_socket_receive(struct ring_socket *socket);
-/** Stops receiving, for back-pressure; up to one turn's worth may still arrive. ring_socket_receive() goes on. */
+/** Stops receiving, for back-pressure; up to one turn's worth may still arrive.
+ * ring_socket_receive() goes on. */
 void ring_socket_pause(struct ring_socket *socket);
-/** Sends all of the vectors as one flight; at most one flight at a time (see ring_socket_sending). The iovec array and what
- *  it points to belong to the caller and must stay as they are until `sent`; the ring may change the array's entries. */
+/** Sends all of the vectors as one flight; at most one flight at a time (see ring_socket_sending).
+ * The iovec array and what it points to belong to the caller and must stay as they are until
+ * `sent`; the ring may change the array's entries. */
 void ring_socket_send(struct ring_socket *socket, struct iovec *iov, unsigned count);
 bool ring_socket_sending(const struct ring_socket *socket);
-/** Acknowledge at once what was just received (TCP_QUICKACK, not sticky; LIMITS 2.6). Cheap, best effort. */
+/** Acknowledge at once what was just received (TCP_QUICKACK, not sticky; LIMITS 2.6). Cheap, best
+ * effort. */
 void ring_socket_quickack(struct ring_socket *socket);
 /** Sends FIN after what is being sent; receiving goes on. */
 void ring_socket_shutdown(struct ring_socket *socket);
-/** Closes in any state; no callback but `closed` follows. With `reset`, pending data is dropped and RST sent (aborts). */
+/** Closes in any state; no callback but `closed` follows. With `reset`, pending data is dropped and
+ * RST sent (aborts). */
 void ring_socket_close(struct ring_socket *socket, bool reset);
 /** Local address of a connected socket, e.g. for an EHLO literal; false if unknown. */
-bool ring_socket_local(const struct ring_socket *socket, struct sockaddr_storage *out, socklen_t *len);
+bool ring_socket_local(const struct ring_socket *socket, struct sockaddr_storage *out,
+                       socklen_t *len);
 
 /* ---- polls: readiness of a descriptor that a library owns (c-ares) ---- */
 
@@ -189,7 +209,8 @@ void ring_poll_close(struct ring_poll *poll);
 
 struct ring_letter {
     struct ring_letter *next; /* private */
-    void (*deliver)(struct ring_letter *letter); /* runs on the ring's thread, which then owns the letter */
+    void (*deliver)(
+        struct ring_letter *letter); /* runs on the ring's thread, which then owns the letter */
 };
 
 /** Any thread, never blocks. Letters of one sender arrive in order. */

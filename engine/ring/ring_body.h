@@ -1,7 +1,8 @@
 #pragma once
-/* What the three bodies share, private to this folder. A body embeds `struct ring` as its first member and fills in
- * the table of operations. The common code (ring.c, socket.c) keeps each object's state and calls the owner's
- * callbacks; a body moves bytes and reports through the ring_event_…() functions, from its `wait` only. */
+/* What the three bodies share, private to this folder. A body embeds `struct ring` as its first
+ * member and fills in the table of operations. The common code (ring.c, socket.c) keeps each
+ * object's state and calls the owner's callbacks; a body moves bytes and reports through the
+ * ring_event_…() functions, from its `wait` only. */
 #include <pthread.h>
 #include <poll.h>
 
@@ -11,8 +12,8 @@
 struct ring_ops {
     const char *name;
     void (*destroy)(struct ring *ring);
-    /** Starts what was asked for since the last turn, waits at most ring_wait_ms(ring, wait_ms), brings the clock up
-     *  to date and reports completions. */
+    /** Starts what was asked for since the last turn, waits at most ring_wait_ms(ring, wait_ms),
+     * brings the clock up to date and reports completions. */
     void (*wait)(struct ring *ring, int64_t wait_ms);
     /** Interrupts `wait`; any thread. */
     void (*wake)(struct ring *ring);
@@ -63,8 +64,8 @@ enum socket_flag {
     SOCKET_ARMED = 1 << 8,      /* io_uring: a multishot receive is under way */
     SOCKET_CANCELLING = 1 << 9, /* io_uring: … and is being cancelled */
     SOCKET_SEND_ARMED = 1 << 13,
-    SOCKET_READABLE = 1 << 10,  /* epoll: an edge was seen and not used up */
-    SOCKET_HANGUP = 1 << 11,    /* epoll: read on until the end */
+    SOCKET_READABLE = 1 << 10, /* epoll: an edge was seen and not used up */
+    SOCKET_HANGUP = 1 << 11,   /* epoll: read on until the end */
     SOCKET_WRITABLE = 1 << 12,
 };
 
@@ -79,7 +80,8 @@ enum socket_work {
 
 enum poll_state { POLL_IDLE, POLL_OPEN, POLL_CLOSING };
 
-/** Names an object towards the kernel, so that a late completion can't reach its memory's next tenant. */
+/** Names an object towards the kernel, so that a late completion can't reach its memory's next
+ * tenant. */
 struct ring_slot {
     void *object; /* NULL: free */
     uint32_t generation;
@@ -123,7 +125,8 @@ void ring_system_clock(struct ring *ring);
 int64_t ring_system_clock_us(const struct ring *ring);
 /** Work is waiting that must not wait for the kernel. */
 bool ring_busy(const struct ring *ring);
-/** How long `wait` may wait: not at all, until the next timer may be due, or as long as the caller allows. */
+/** How long `wait` may wait: not at all, until the next timer may be due, or as long as the caller
+ * allows. */
 int64_t ring_wait_ms(struct ring *ring, int64_t wait_ms);
 
 uint32_t ring_slot_take(struct ring *ring, void *object);

@@ -1,6 +1,6 @@
-/* The simulated body: a socket's descriptor is the number of its connection in the world. Waiting is jumping the clock
- * to the next event or deadline; a whole hour of a protocol's time-outs takes microseconds, and the same seed gives
- * the same run. */
+/* The simulated body: a socket's descriptor is the number of its connection in the world. Waiting
+ * is jumping the clock to the next event or deadline; a whole hour of a protocol's time-outs takes
+ * microseconds, and the same seed gives the same run. */
 #include "engine/ring/sim.h"
 
 #include <errno.h>
@@ -43,7 +43,8 @@ static void sim_connect(struct ring_socket *socket, const struct sockaddr *addre
     peer->socket = socket;
     socket->fd = peer->id;
     sim_event_push(sim, (struct sim_event){ .at_ms = sim->now_ms + peer->link.to_peer_ms,
-                                            .kind = EVENT_SYN, .peer = peer });
+                                            .kind = EVENT_SYN,
+                                            .peer = peer });
 }
 
 static void sim_adopt(struct ring_socket *socket, int fd)
@@ -88,7 +89,8 @@ static void sim_close(struct ring_socket *socket, bool reset)
     socket->fd = -1;
 }
 
-static bool sim_local(const struct ring_socket *socket, struct sockaddr_storage *out, socklen_t *len)
+static bool sim_local(const struct ring_socket *socket, struct sockaddr_storage *out,
+                      socklen_t *len)
 {
     const struct ring_sim_peer *peer = sim_peer_of(socket);
     sa_family_t family = peer->address.ss_family;
@@ -190,7 +192,8 @@ static bool sim_something_due(struct ring_sim_body *self)
            ring_busy(&self->ring) || sim_polls_hold(self);
 }
 
-/** Jumps to the next thing that happens, at most to `limit`. The wheel may only say "not before", so in steps. */
+/** Jumps to the next thing that happens, at most to `limit`. The wheel may only say "not before",
+ * so in steps. */
 static void sim_jump(struct ring_sim_body *self, int64_t limit)
 {
     struct ring_sim *sim = self->sim;

@@ -1,6 +1,6 @@
-/* The world: events, connections, and the ends that a test plays. A pipe delivers one piece per turn and connection,
- * as separate packets would come, and only while its reader reads: the played end unless it is stalled, the client
- * while its socket receives. */
+/* The world: events, connections, and the ends that a test plays. A pipe delivers one piece per
+ * turn and connection, as separate packets would come, and only while its reader reads: the played
+ * end unless it is stalled, the client while its socket receives. */
 #include "engine/ring/sim_world.h"
 
 #include <errno.h>
@@ -42,7 +42,8 @@ struct sim_event sim_event_pop(struct ring_sim *sim)
     struct sim_event last = sim->events[--sim->event_count];
     size_t at = 0;
     for (size_t child = 1; child < sim->event_count; child = at * 2 + 1) {
-        if (child + 1 < sim->event_count && sim_event_before(&sim->events[child + 1], &sim->events[child]))
+        if (child + 1 < sim->event_count &&
+            sim_event_before(&sim->events[child + 1], &sim->events[child]))
             child++;
         if (!sim_event_before(&sim->events[child], &last))
             break;
@@ -116,11 +117,13 @@ static void sim_digest_add(struct ring_sim *sim, const struct sim_event *event, 
     sim->digest = slice_hash(slice_of(facts, sizeof facts), 0);
 }
 
-void ring_sim_at(struct ring_sim *sim, int64_t delay_ms, void (*run)(struct ring_sim *, void *), void *user)
+void ring_sim_at(struct ring_sim *sim, int64_t delay_ms, void (*run)(struct ring_sim *, void *),
+                 void *user)
 {
     assert(delay_ms >= 0);
-    sim_event_push(sim, (struct sim_event){ .at_ms = sim->now_ms + delay_ms, .kind = EVENT_CALL,
-                                            .run = run, .user = user });
+    sim_event_push(
+        sim, (struct sim_event){
+                 .at_ms = sim->now_ms + delay_ms, .kind = EVENT_CALL, .run = run, .user = user });
 }
 
 /* ---- addresses ---- */
@@ -177,7 +180,8 @@ void ring_sim_listen(struct ring_sim *sim, const struct sockaddr *address, sockl
     listener->user = user;
 }
 
-void ring_sim_fail_connects(struct ring_sim *sim, const struct sockaddr *address, socklen_t len, int error)
+void ring_sim_fail_connects(struct ring_sim *sim, const struct sockaddr *address, socklen_t len,
+                            int error)
 {
     struct sim_listener *listener = sim_listener_at(sim, address, len);
     listener->handlers = NULL;
@@ -243,9 +247,10 @@ void sim_pipe_push(struct ring_sim_peer *peer, struct sim_pipe *pipe, enum sim_s
     pipe->over = kind != SEGMENT_DATA;
     int64_t latency = pipe == &peer->to_peer ? peer->link.to_peer_ms : peer->link.to_ring_ms;
     struct sim_segment *segment = mem_alloc(sizeof *segment + bytes.len);
-    *segment = (struct sim_segment){
-        .kind = kind, .len = bytes.len, .arrives_ms = MAX_OF(peer->sim->now_ms + latency, pipe->last_ms)
-    };
+    *segment =
+        (struct sim_segment){ .kind = kind,
+                              .len = bytes.len,
+                              .arrives_ms = MAX_OF(peer->sim->now_ms + latency, pipe->last_ms) };
     if (bytes.len > 0)
         memcpy(segment->bytes, bytes.ptr, bytes.len);
     list_init(&segment->node);
@@ -253,8 +258,9 @@ void sim_pipe_push(struct ring_sim_peer *peer, struct sim_pipe *pipe, enum sim_s
     pipe->last_ms = segment->arrives_ms;
     pipe->bytes += bytes.len;
     if (kind == SEGMENT_RST && pipe == &peer->to_ring)
-        sim_event_push(peer->sim, (struct sim_event){ .at_ms = segment->arrives_ms, .kind = EVENT_BREAK,
-                                                      .peer = peer });
+        sim_event_push(
+            peer->sim,
+            (struct sim_event){ .at_ms = segment->arrives_ms, .kind = EVENT_BREAK, .peer = peer });
     sim_pipe_kick(peer, pipe);
 }
 
@@ -281,7 +287,8 @@ static struct slice sim_segment_piece(struct ring_sim_peer *peer, struct sim_seg
     return piece;
 }
 
-static void sim_deliver_to_peer(struct ring_sim_peer *peer, enum sim_segment_kind kind, struct slice bytes)
+static void sim_deliver_to_peer(struct ring_sim_peer *peer, enum sim_segment_kind kind,
+                                struct slice bytes)
 {
     if (peer->closed) { /* nobody is there any more */
         if (kind == SEGMENT_DATA) {
@@ -304,7 +311,8 @@ static void sim_deliver_to_peer(struct ring_sim_peer *peer, enum sim_segment_kin
         peer->handlers->ended(peer, kind == SEGMENT_RST ? ECONNRESET : 0);
 }
 
-static void sim_deliver_to_ring(struct ring_sim_peer *peer, enum sim_segment_kind kind, struct slice bytes)
+static void sim_deliver_to_ring(struct ring_sim_peer *peer, enum sim_segment_kind kind,
+                                struct slice bytes)
 {
     if (peer->gone) {
         if (kind == SEGMENT_DATA && !peer->ended) {
@@ -374,7 +382,8 @@ static void sim_syn(struct ring_sim_peer *peer)
 {
     struct sim_listener *listener = sim_listener_find(peer->sim, &peer->address);
     struct sim_event answer = { .at_ms = peer->sim->now_ms + peer->link.to_ring_ms,
-                                .kind = EVENT_CONNECTED, .peer = peer };
+                                .kind = EVENT_CONNECTED,
+                                .peer = peer };
     if (listener == NULL) {
         answer.error = ECONNREFUSED;
     } else if (listener->handlers == NULL) {

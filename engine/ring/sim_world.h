@@ -1,6 +1,7 @@
 #pragma once
-/* The simulated world's inside: a queue of events in virtual time and, per connection, two pipes of segments.
- * sim_world.c keeps the world and the played ends; sim.c is the ring's body on top of it. */
+/* The simulated world's inside: a queue of events in virtual time and, per connection, two pipes of
+ * segments. sim_world.c keeps the world and the played ends; sim.c is the ring's body on top of it.
+ */
 #include "engine/ring/ring_body.h"
 #include "engine/ring/sim.h"
 
@@ -18,9 +19,9 @@ struct sim_segment {
 struct sim_pipe {
     struct list segments;
     int64_t last_ms;
-    size_t bytes;    /* sent, and not delivered */
-    bool scheduled;  /* an event will deliver the first segment's next piece */
-    bool over;       /* a FIN or RST is on it, or delivered */
+    size_t bytes;   /* sent, and not delivered */
+    bool scheduled; /* an event will deliver the first segment's next piece */
+    bool over;      /* a FIN or RST is on it, or delivered */
 };
 
 struct ring_sim_peer {
@@ -29,17 +30,24 @@ struct ring_sim_peer {
     void *user;
     struct ring_sim_link link;
     struct sockaddr_storage address, source;
-    int id; /* the simulated descriptor */
+    int id;                     /* the simulated descriptor */
     struct ring_socket *socket; /* NULL before it's adopted and once it's closed */
     struct sim_pipe to_peer, to_ring;
     bool stalled;
-    bool closed;  /* by the played end */
-    bool ended;   /* its handler has heard so */
-    bool gone;    /* the client has closed */
-    bool broken;  /* a RST has reached the client: sending fails */
+    bool closed; /* by the played end */
+    bool ended;  /* its handler has heard so */
+    bool gone;   /* the client has closed */
+    bool broken; /* a RST has reached the client: sending fails */
 };
 
-enum sim_event_kind { EVENT_CALL, EVENT_SYN, EVENT_CONNECTED, EVENT_TO_PEER, EVENT_TO_RING, EVENT_BREAK };
+enum sim_event_kind {
+    EVENT_CALL,
+    EVENT_SYN,
+    EVENT_CONNECTED,
+    EVENT_TO_PEER,
+    EVENT_TO_RING,
+    EVENT_BREAK
+};
 
 struct sim_event {
     int64_t at_ms;
@@ -80,7 +88,8 @@ struct ring_sim {
 };
 
 struct ring_sim_peer *sim_peer_new(struct ring_sim *sim);
-struct sim_listener *sim_listener_find(struct ring_sim *sim, const struct sockaddr_storage *address);
+struct sim_listener *sim_listener_find(struct ring_sim *sim,
+                                       const struct sockaddr_storage *address);
 /** A copy of any address, with zeroes behind. */
 void sim_address_copy(struct sockaddr_storage *out, const struct sockaddr *address, socklen_t len);
 /** What POLLIN and POLLOUT hold for a simulated descriptor. */

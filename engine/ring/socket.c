@@ -1,5 +1,5 @@
-/* Sockets and polls as their owners see them: the states, and which callback may follow which. The bodies below only
- * move bytes; what they report is dropped here once the owner has closed. */
+/* Sockets and polls as their owners see them: the states, and which callback may follow which. The
+ * bodies below only move bytes; what they report is dropped here once the owner has closed. */
 #include "engine/ring/ring_body.h"
 
 #include <errno.h>
@@ -15,8 +15,8 @@ void ring_socket_init(struct ring_socket *socket, struct ring *ring,
     list_init(&socket->node);
 }
 
-void ring_socket_connect(struct ring_socket *socket, const struct sockaddr *peer, socklen_t peer_len,
-                         const struct sockaddr *source, socklen_t source_len)
+void ring_socket_connect(struct ring_socket *socket, const struct sockaddr *peer,
+                         socklen_t peer_len, const struct sockaddr *source, socklen_t source_len)
 {
     assert(socket->state == SOCKET_IDLE && peer_len <= sizeof(struct sockaddr_storage));
     socket->state = SOCKET_CONNECTING;
@@ -93,7 +93,8 @@ void ring_socket_close(struct ring_socket *socket, bool reset)
     ring_event_socket_idle(socket);
 }
 
-bool ring_socket_local(const struct ring_socket *socket, struct sockaddr_storage *out, socklen_t *len)
+bool ring_socket_local(const struct ring_socket *socket, struct sockaddr_storage *out,
+                       socklen_t *len)
 {
     return socket->state == SOCKET_OPEN && socket->ring->ops->local(socket, out, len);
 }
@@ -178,7 +179,8 @@ static void ring_socket_finish(struct ring_socket *socket)
         socket->events->closed(socket);
 }
 
-/** The owner may close within any callback, which clears `work`, but the memory stays until `closed`. */
+/** The owner may close within any callback, which clears `work`, but the memory stays until
+ * `closed`. */
 static void ring_work_one(struct ring_socket *socket)
 {
     unsigned work = socket->work;
@@ -285,7 +287,8 @@ int ring_fd_open(const struct sockaddr *peer, const struct sockaddr *source, soc
     bool inet = peer->sa_family == AF_INET || peer->sa_family == AF_INET6;
     bool fine = !inet || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0;
     if (fine && source != NULL) {
-        if (inet) /* a port is chosen with the peer known: 28,000 per peer, not in all; best effort */
+        if (inet) /* a port is chosen with the peer known: 28,000 per peer, not in all; best effort
+                   */
             (void)setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
         fine = bind(fd, source, source_len) == 0;
     }

@@ -1,15 +1,17 @@
-/* The io_uring body. One io_uring_enter per turn submits what the last turn's callbacks asked for, waits, and brings
- * completions; the timer wheel gives the wait its time-out (a time-out operation per request would cost 720 ns).
- * Receives are multishot into a shared ring of buffers, each recycled as soon as its callback returns; sends carry
- * MSG_WAITALL, so the kernel itself goes on after a short one.
+/* The io_uring body. One io_uring_enter per turn submits what the last turn's callbacks asked for,
+ * waits, and brings completions; the timer wheel gives the wait its time-out (a time-out operation
+ * per request would cost 720 ns). Receives are multishot into a shared ring of buffers, each
+ * recycled as soon as its callback returns; sends carry MSG_WAITALL, so the kernel itself goes on
+ * after a short one.
  *
- * Completions name a slot and its generation instead of an address, and an object is given back only when `pending`
- * is 0, so a late completion reaches nobody. Message headers and addresses are needed until the kernel has consumed
- * the submission entry (IORING_FEAT_SUBMIT_STABLE): they live beside the entry, not in the socket. Cancellations go by
- * name, which is one hash look-up; by descriptor the kernel would walk over everything that is armed.
+ * Completions name a slot and its generation instead of an address, and an object is given back
+ * only when `pending` is 0, so a late completion reaches nobody. Message headers and addresses are
+ * needed until the kernel has consumed the submission entry (IORING_FEAT_SUBMIT_STABLE): they live
+ * beside the entry, not in the socket. Cancellations go by name, which is one hash look-up; by
+ * descriptor the kernel would walk over everything that is armed.
  *
- * Rejected, measured elsewhere as noise or worse: SQPOLL, zero-copy sends, send bundles, registered descriptors,
- * waiting for batches of completions.
+ * Rejected, measured elsewhere as noise or worse: SQPOLL, zero-copy sends, send bundles, registered
+ * descriptors, waiting for batches of completions.
  */
 #include "engine/ring/ring_body.h"
 
@@ -28,7 +30,7 @@ enum {
     URING_BUFFER_GROUP = 1,
     URING_IOV_MAX = 1024, /* UIO_MAXIOV */
     URING_SEND_MAX = 1 << 30,
-    URING_OP_SHIFT = 28, /* of a completion's name: 4 bits of operation above 28 of slot */
+    URING_OP_SHIFT = 28,      /* of a completion's name: 4 bits of operation above 28 of slot */
     URING_CMD_SETSOCKOPT = 3, /* SOCKET_URING_OP_SETSOCKOPT, newer than the header (Linux 6.7) */
     POLL_CANCELLING = 0x80,   /* in ring_poll.armed */
 };
@@ -68,7 +70,8 @@ static uint64_t uring_name(const struct ring *ring, enum uring_op op, uint32_t s
 
 /* ---- submission ---- */
 
-/** A submission entry; when all are taken, the kernel gets them now and not at the end of the turn. */
+/** A submission entry; when all are taken, the kernel gets them now and not at the end of the turn.
+ */
 static struct io_uring_sqe *uring_entry(struct ring_uring *self)
 {
     struct io_uring_sqe *entry = io_uring_get_sqe(&self->uring);
@@ -101,7 +104,8 @@ static void uring_cancel(struct ring *ring, enum uring_op op, uint32_t slot)
     uring_detach(entry);
 }
 
-/** setsockopt(fd, level, name, 1) as an operation; filled in by hand, since the header doesn't know it yet. */
+/** setsockopt(fd, level, name, 1) as an operation; filled in by hand, since the header doesn't know
+ * it yet. */
 static void uring_prep_sockopt(struct io_uring_sqe *entry, int fd, int level, int name)
 {
     static const int on = 1;
@@ -141,11 +145,13 @@ static void uring_arm_send(struct ring_socket *socket)
     struct io_uring_sqe *entry = uring_entry(self);
     if (socket->iov_count == 1) {
         size_t bytes = MIN_OF(socket->iov->iov_len, (size_t)URING_SEND_MAX);
-        io_uring_prep_send(entry, socket->fd, socket->iov->iov_base, bytes, MSG_NOSIGNAL | MSG_WAITALL);
+        io_uring_prep_send(entry, socket->fd, socket->iov->iov_base, bytes,
+                           MSG_NOSIGNAL | MSG_WAITALL);
     } else {
         struct msghdr *message = &uring_extra_of(self, entry)->message;
-        *message = (struct msghdr){ .msg_iov = socket->iov,
-                                    .msg_iovlen = MIN_OF(socket->iov_count, (uint32_t)URING_IOV_MAX) };
+        *message =
+            (struct msghdr){ .msg_iov = socket->iov,
+                             .msg_iovlen = MIN_OF(socket->iov_count, (uint32_t)URING_IOV_MAX) };
         io_uring_prep_sendmsg(entry, socket->fd, message, MSG_NOSIGNAL | MSG_WAITALL);
     }
     io_uring_sqe_set_data64(entry, uring_name(socket->ring, OP_SEND, socket->slot));
@@ -153,8 +159,8 @@ static void uring_arm_send(struct ring_socket *socket)
     socket->pending++;
 }
 
-static void uring_connect(struct ring_socket *socket, const struct sockaddr *peer, socklen_t peer_len,
-                          const struct sockaddr *source, socklen_t source_len)
+static void uring_connect(struct ring_socket *socket, const struct sockaddr *peer,
+                          socklen_t peer_len, const struct sockaddr *source, socklen_t source_len)
 {
     struct ring_uring *self = uring_of(socket->ring);
     int error = 0;
@@ -188,7 +194,8 @@ static void uring_receive(struct ring_socket *socket)
     if (wanted && (socket->flags & SOCKET_ARMED) == 0) {
         uring_arm_receive(socket);
     } else if (!wanted && (socket->flags & (SOCKET_ARMED | SOCKET_CANCELLING)) == SOCKET_ARMED) {
-        socket->flags |= SOCKET_CANCELLING; /* wanted again meanwhile: its last completion arms it anew */
+        socket->flags |=
+            SOCKET_CANCELLING; /* wanted again meanwhile: its last completion arms it anew */
         uring_cancel(socket->ring, OP_RECEIVE, socket->slot);
     }
 }
@@ -243,7 +250,8 @@ static void uring_close(struct ring_socket *socket, bool reset)
     uring_close_idle(socket);
 }
 
-static bool uring_local(const struct ring_socket *socket, struct sockaddr_storage *out, socklen_t *len)
+static bool uring_local(const struct ring_socket *socket, struct sockaddr_storage *out,
+                        socklen_t *len)
 {
     return ring_fd_local(socket->fd, out, len);
 }
@@ -258,7 +266,8 @@ static void uring_poll_want(struct ring_poll *poll)
         io_uring_sqe_set_data64(entry, uring_name(poll->ring, OP_POLL, poll->slot));
         poll->armed = poll->wanted;
         poll->pending = 1;
-    } else if (poll->pending > 0 && poll->armed != poll->wanted && (poll->armed & POLL_CANCELLING) == 0) {
+    } else if (poll->pending > 0 && poll->armed != poll->wanted &&
+               (poll->armed & POLL_CANCELLING) == 0) {
         poll->armed |= POLL_CANCELLING; /* its completion arms it anew, with what is wanted then */
         uring_cancel(poll->ring, OP_POLL, poll->slot);
     }
@@ -297,7 +306,7 @@ static void uring_recycle(struct ring_uring *self, unsigned id)
 /** The multishot receive is over: why, and whether to start another. */
 static void uring_receive_over(struct ring_socket *socket, int result)
 {
-    socket->flags &= (uint16_t)~(SOCKET_ARMED | SOCKET_CANCELLING);
+    socket->flags &= (uint16_t) ~(SOCKET_ARMED | SOCKET_CANCELLING);
     socket->pending--;
     if (socket->state == SOCKET_CLOSING) {
         uring_close_idle(socket);
@@ -403,9 +412,11 @@ static void uring_enter(struct ring_uring *self, int64_t wait_ms)
     } else {
         struct __kernel_timespec limit = { .tv_sec = wait_ms / 1000,
                                            .tv_nsec = wait_ms % 1000 * 1000000 };
-        rc = io_uring_submit_and_wait_timeout(&self->uring, &cqe, 1, wait_ms < 0 ? NULL : &limit, NULL);
+        rc = io_uring_submit_and_wait_timeout(&self->uring, &cqe, 1, wait_ms < 0 ? NULL : &limit,
+                                              NULL);
     }
-    /* Memory for requests may be short, and overflown completions must be reaped first: both pass. */
+    /* Memory for requests may be short, and overflown completions must be reaped first: both pass.
+     */
     assert(rc >= 0 || rc == -ETIME || rc == -EINTR || rc == -EAGAIN || rc == -EBUSY);
 }
 
@@ -415,7 +426,9 @@ static void uring_wait(struct ring *ring, int64_t wait_ms)
     uring_enter(self, ring_wait_ms(ring, wait_ms));
     ring_system_clock(ring);
     if (UNLIKELY(IO_URING_READ_ONCE(*self->uring.sq.kflags) & IORING_SQ_CQ_OVERFLOW))
-        RING_COUNT(ring, completion_overflows); /* the kernel keeps them and brings them with the next enter */
+        RING_COUNT(
+            ring,
+            completion_overflows); /* the kernel keeps them and brings them with the next enter */
     unsigned ready = io_uring_cq_ready(&self->uring);
     RING_ADD(ring, completions, ready);
     while (ready-- > 0) {
@@ -435,7 +448,8 @@ static void uring_wake(struct ring *ring)
 
 /* ---- setting up ---- */
 
-static bool uring_setup_ring(struct ring_uring *self, const struct ring_options *options, struct err *err)
+static bool uring_setup_ring(struct ring_uring *self, const struct ring_options *options,
+                             struct err *err)
 {
     /* From what Linux 6.1 and later have down to what 6.0 has. */
     static const unsigned modes[] = {
@@ -448,15 +462,16 @@ static bool uring_setup_ring(struct ring_uring *self, const struct ring_options 
     for (size_t i = options->plain_taskrun ? 1 : 0; i < ARRAY_LEN(modes) && rc == -EINVAL; i++) {
         /* Each multishot receive posts completions nobody submitted for. */
         struct io_uring_params params = { .cq_entries = MAX_OF(entries * 4, 1024U) };
-        params.flags = modes[i] | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL;
+        params.flags =
+            modes[i] | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL;
         rc = io_uring_queue_init_params(entries, &self->uring, &params);
     }
     if (rc < 0) {
         self->uring.ring_fd = -1;
         return err_system(err, -rc, "io_uring_setup");
     }
-    static const unsigned needed = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP |
-                                   IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_CQE_SKIP;
+    static const unsigned needed =
+        IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_CQE_SKIP;
     if ((self->uring.features & needed) != needed)
         return err_set(err, ERR_SYSTEM, "io_uring: this kernel's lacks features of Linux 6.0");
     (void)io_uring_register_ring_fd(&self->uring); /* saves a look-up per enter, where it works */
@@ -464,7 +479,8 @@ static bool uring_setup_ring(struct ring_uring *self, const struct ring_options 
     return true;
 }
 
-static bool uring_setup_buffers(struct ring_uring *self, const struct ring_options *options, struct err *err)
+static bool uring_setup_buffers(struct ring_uring *self, const struct ring_options *options,
+                                struct err *err)
 {
     self->buffer_count = options->receive_buffers ? options->receive_buffers : 1024;
     self->buffer_bytes = options->receive_buffer_bytes ? options->receive_buffer_bytes : 2048;
@@ -473,8 +489,8 @@ static bool uring_setup_buffers(struct ring_uring *self, const struct ring_optio
     size_t head = self->buffer_count * sizeof(struct io_uring_buf);
     head = (head + page - 1) / page * page;
     self->buffers_bytes = head + (size_t)self->buffer_count * self->buffer_bytes;
-    void *memory = mmap(NULL, self->buffers_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                        -1, 0);
+    void *memory =
+        mmap(NULL, self->buffers_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         return err_system(err, errno, "mapping %zu bytes of receive buffers", self->buffers_bytes);
     self->buffers = memory;
@@ -518,7 +534,8 @@ static bool uring_try_sockopt(struct ring_uring *self)
     return works;
 }
 
-/** The pending read of the eventfd writes into `self`: let it complete, and the closes that are still queued. */
+/** The pending read of the eventfd writes into `self`: let it complete, and the closes that are
+ * still queued. */
 static void uring_drain(struct ring_uring *self)
 {
     uring_wake(&self->ring);

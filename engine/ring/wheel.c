@@ -63,7 +63,8 @@ int64_t wheel_next(struct wheel *wheel)
     return -1;
 }
 
-/** Empties the slot that begins at `wheel->now` on each level: into lower ones, or among the expired. */
+/** Empties the slot that begins at `wheel->now` on each level: into lower ones, or among the
+ * expired. */
 static void wheel_cascade(struct wheel *wheel)
 {
     for (unsigned level = WHEEL_LEVELS; level-- > 0;) {

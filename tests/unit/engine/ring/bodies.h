@@ -17,7 +17,9 @@ static inline struct rig rig_with(int body, struct ring_options options)
 {
     struct rig rig = { 0 };
     struct err err;
-    options.body = body == BODY_SIM ? RING_BODY_SIM : body == BODY_EPOLL ? RING_BODY_EPOLL : RING_BODY_URING;
+    options.body = body == BODY_SIM     ? RING_BODY_SIM
+                   : body == BODY_EPOLL ? RING_BODY_EPOLL
+                                        : RING_BODY_URING;
     options.plain_taskrun = body == BODY_URING_PLAIN;
     if (body == BODY_SIM)
         options.sim = rig.sim = ring_sim_create(1);

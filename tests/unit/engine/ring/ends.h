@@ -1,6 +1,7 @@
 #pragma once
-/* A world of sockets for the tests of real bodies: both ends of each connection live on the same ring, accepted through
- * a ring_poll. An end's memory is freed in `closed`, so that ASan sees any use after it. */
+/* A world of sockets for the tests of real bodies: both ends of each connection live on the same
+ * ring, accepted through a ring_poll. An end's memory is freed in `closed`, so that ASan sees any
+ * use after it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/un.h>
@@ -168,8 +169,8 @@ static void world_poll_closed(struct ring_poll *poll)
     CONTAINER_OF(poll, struct world, accept_poll)->polls_closed++;
 }
 
-/** Listens on a loopback address: AF_INET, AF_INET6, or AF_UNIX with a name in the abstract namespace. A
- *  negative backlog only binds it, so that connects are refused. */
+/** Listens on a loopback address: AF_INET, AF_INET6, or AF_UNIX with a name in the abstract
+ * namespace. A negative backlog only binds it, so that connects are refused. */
 static inline void world_listen(struct world *world, struct ring *ring, int family, int backlog)
 {
     *world = (struct world){ .ring = ring };
@@ -185,8 +186,8 @@ static inline void world_listen(struct world *world, struct ring *ring, int fami
     if (backlog >= 0)
         ck_assert_int_eq(listen(world->listener, backlog), 0);
     world->address_len = sizeof world->address;
-    ck_assert_int_eq(getsockname(world->listener, (struct sockaddr *)&world->address, &world->address_len),
-                     0);
+    ck_assert_int_eq(
+        getsockname(world->listener, (struct sockaddr *)&world->address, &world->address_len), 0);
     ring_poll_open(&world->accept_poll, ring, world->listener, world_accept, world_poll_closed);
     ring_poll_want(&world->accept_poll, backlog >= 0, false);
 }
@@ -194,11 +195,12 @@ static inline void world_listen(struct world *world, struct ring *ring, int fami
 static inline void end_connect(struct end *end)
 {
     struct world *world = end->world;
-    CALL(world, ring_socket_connect(&end->socket, (struct sockaddr *)&world->address, world->address_len,
-                                    NULL, 0));
+    CALL(world, ring_socket_connect(&end->socket, (struct sockaddr *)&world->address,
+                                    world->address_len, NULL, 0));
 }
 
-/** A connected pair: the client is returned, world->accepted is the other. Both receive unless held back. */
+/** A connected pair: the client is returned, world->accepted is the other. Both receive unless held
+ * back. */
 static inline struct end *world_pair(struct world *world)
 {
     struct end *client = end_new(world);

@@ -428,7 +428,8 @@ START_TEST(a_poll_can_be_closed_in_its_own_callback)
     ring_poll_want(&polled->poll, true, true);
     polled_feed(&rig, polled);
     TURN_UNTIL(rig.ring, polled->closed);
-    ck_assert_int_eq(polled->readable + polled->writable, polled->readable ? 1 + polled->writable : 1);
+    ck_assert_int_eq(polled->readable + polled->writable,
+                     polled->readable ? 1 + polled->writable : 1);
     polled_free(&rig, polled);
     rig_free(&rig);
 }
@@ -511,15 +512,17 @@ int main(void)
               a_timer_restarted_at_once_in_its_callback_lets_the_turn_end,
               a_hundred_thousand_deadlines_all_fire_in_order,
               a_turn_with_a_limit_ends_before_a_far_deadline,
-              a_task_queued_by_a_task_runs_in_the_same_turn, tasks_without_end_leave_room_for_timers,
+              a_task_queued_by_a_task_runs_in_the_same_turn,
+              tasks_without_end_leave_room_for_timers,
               a_letter_to_oneself_is_not_delivered_inside_the_post,
-              a_poll_fires_again_as_long_as_the_condition_holds, a_poll_reports_only_what_is_wanted_now,
-              a_poll_can_be_closed_in_its_own_callback);
+              a_poll_fires_again_as_long_as_the_condition_holds,
+              a_poll_reports_only_what_is_wanted_now, a_poll_can_be_closed_in_its_own_callback);
     suite_add_tcase(suite, each);
     TCase *real = tcase_create("real bodies");
     tcase_set_timeout(real, 0);
     CASE_LOOP(real, BODIES_REAL, letters_of_four_threads_arrive_each_in_order,
-              another_thread_can_stop_a_ring_that_waits_and_it_can_run_again, a_hang_up_shows_as_readable);
+              another_thread_can_stop_a_ring_that_waits_and_it_can_run_again,
+              a_hang_up_shows_as_readable);
     suite_add_tcase(suite, real);
     return check_main(suite);
 }
