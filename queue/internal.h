@@ -123,6 +123,7 @@ struct queue {
     bool recordable; /* as last told */
     bool started, stopping;
     void (*stopped)(void *user);
+    void *stopped_user;
     char *url, *node, *name_space;
     char holder[96]; /* NODE/WORKER/INSTANCE */
     char owner_lease_text[12], job_lease_text[12], events_max_text[24];

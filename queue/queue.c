@@ -373,7 +373,7 @@ static void on_stopped(void *user)
     ring_timer_stop(&queue->stats_timer);
     ring_timer_stop(&queue->stop_timer);
     ring_task_cancel(&queue->flush);
-    queue->stopped(queue->user);
+    queue->stopped(queue->stopped_user);
 }
 
 static const struct redis_events redis_handlers = { .up = on_up,
@@ -521,10 +521,11 @@ static void drain_run(struct ring_task *task)
     queue_stop_drain(queue);
 }
 
-void queue_stop(struct queue *queue, int64_t timeout_ms, void (*stopped)(void *user))
+void queue_stop(struct queue *queue, int64_t timeout_ms, void (*stopped)(void *user), void *user)
 {
     queue->stopping = true;
     queue->stopped = stopped;
+    queue->stopped_user = user;
     ring_timer_start(queue->ring, &queue->stop_timer, timeout_ms);
     ring_task_cancel(&queue->flush);
     ring_task_init(&queue->flush, drain_run);

@@ -116,7 +116,7 @@ MUST_USE bool queue_create(struct queue **out, struct ring *ring, const struct q
 void queue_start(struct queue *queue);
 /** Flushes acks, gives partitions up (unfinished jobs must have been finished by the holder), closes; then `stopped`. Gives up on an
  *  unreachable Redis after `timeout_ms`: the journal and the leases' deadlines cover what is left. */
-void queue_stop(struct queue *queue, int64_t timeout_ms, void (*stopped)(void *user));
+void queue_stop(struct queue *queue, int64_t timeout_ms, void (*stopped)(void *user), void *user);
 void queue_destroy(struct queue **queue);
 
 /* Requests below are collected during a turn and leave as one script call per partition. */

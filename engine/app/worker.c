@@ -154,7 +154,7 @@ static void queue_stopped(void *user)
 static void deliver_stopped(void *user)
 {
     struct worker *worker = user;
-    queue_stop(worker->queue, STOP_FLUSH_MS, queue_stopped);
+    queue_stop(worker->queue, STOP_FLUSH_MS, queue_stopped, worker);
 }
 
 static void ingest_stopped(void *user)

@@ -89,6 +89,7 @@ struct site {
     struct ring_task drain;
     struct ring_timer retry; /* when the node-wide limit left nothing, or all hosts are down */
     int64_t transaction_us, connect_us; /* moving averages; 0: none yet */
+    uint64_t transactions; /* that ended */
     unsigned in_order;     /* accepted messages in a row without violation */
     int64_t opening_blocked_ms; /* no new sessions until then (monotonic) */
     bool had_violation;

@@ -16,6 +16,7 @@
 #define TLS_BROKEN_MS 3600000
 #define PATIENCE_US 200000 /* a backlog that the open sessions can send within this needs no more of them */
 #define BACKLOG_DESTINATIONS_MAX 64
+#define TRANSACTIONS_KNOWN 4
 
 static int64_t host_down_ms(const struct deliver *deliver)
 {
@@ -335,7 +336,7 @@ static unsigned site_sessions_wanted(struct site *site)
     room = MIN_OF(room, new_here);
     if (site->peer_count == 0)
         return MIN_OF(room, 1u);
-    if (site->transaction_us == 0) /* nothing known yet */
+    if (site->transactions < TRANSACTIONS_KNOWN) /* the first ones say more about the start than about the site */
         return site->peer_count < 2 ? MIN_OF(room, 1u) : 0;
     unsigned depth = site->in_order >= options->pipeline_rank ? options->pipeline_depth : 1;
     uint64_t patience_us = (uint64_t)MAX_OF(site->connect_us, (int64_t)PATIENCE_US);

@@ -166,7 +166,7 @@ static inline void bed_engine_start(struct bed *bed, struct bed_engine *engine)
 
 static inline void bed_engine_stop(struct bed *bed, struct bed_engine *engine)
 {
-    queue_stop(engine->queue, 2000, bed_stopped);
+    queue_stop(engine->queue, 2000, bed_stopped, engine);
     BED_UNTIL(bed, engine->stopped);
     queue_destroy(&engine->queue);
     queue_journal_close(&engine->journal);
