@@ -58,7 +58,7 @@ static void epoll_start(struct worker *worker, struct session *session)
 {
     struct epoll *epoll = worker->io;
     if (!watch(epoll->fd, EPOLL_CTL_ADD, session->fd, EPOLLIN, session))
-        session_end(session, true);
+        session_drop(session, true);
 }
 
 static void epoll_send(struct worker *worker, struct session *session)
@@ -71,7 +71,7 @@ static void epoll_send(struct worker *worker, struct session *session)
     else if (errno == EAGAIN)
         watch(epoll->fd, EPOLL_CTL_MOD, session->fd, EPOLLIN | EPOLLOUT, session);
     else
-        session_end(session, false);
+        session_drop(session, false);
 }
 
 static void epoll_end(struct worker *worker, struct session *session, bool reset)
@@ -107,7 +107,7 @@ static void receive(struct epoll *epoll, struct session *session)
     if (n > 0)
         session_receive(session, slice_of(epoll->bytes, (size_t)n));
     else if (n == 0 || (errno != EAGAIN && errno != EINTR))
-        session_end(session, false);
+        session_drop(session, false);
 }
 
 static void free_ended(struct epoll *epoll)
@@ -147,7 +147,7 @@ static void epoll_close(struct worker *worker)
 {
     struct epoll *epoll = worker->io;
     list_for_each_safe (node, &worker->sessions)
-        session_end(LIST_ENTRY(node, struct session, all), false);
+        session_drop(LIST_ENTRY(node, struct session, all), false);
     free_ended(epoll);
     close(epoll->fd);
     free(epoll);

@@ -227,7 +227,7 @@ static void on_receive(struct worker *worker, struct session *session,
         counter_add(&worker->counters.no_buffers, 1);
         starve(uring, session);
     } else if (cqe->res <= 0) {
-        session_end(session, false);
+        session_drop(session, false);
     } else if (!session->ending) {
         arm_receive(uring, session); /* the kernel ends multishots now and then */
     }
@@ -241,7 +241,7 @@ static void on_send(struct worker *worker, struct session *session, int result)
         if (result > 0)
             session_sent(session, (size_t)result);
         else
-            session_end(session, false);
+            session_drop(session, false);
     }
     session_settle(worker, session);
 }
@@ -339,7 +339,7 @@ static void uring_close(struct worker *worker)
     struct uring *uring = worker->io;
     uring->stopping = true;
     list_for_each_safe (node, &worker->sessions)
-        session_end(LIST_ENTRY(node, struct session, all), false);
+        session_drop(LIST_ENTRY(node, struct session, all), false);
     for (int turns = 0; !list_empty(&worker->sessions) && turns < STOP_TURNS_MAX; turns++)
         uring_turn(worker, 10000);
     io_uring_queue_exit(&uring->ring);

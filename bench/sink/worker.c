@@ -80,7 +80,7 @@ void session_free(struct session *session)
     free(session);
 }
 
-void session_end(struct session *session, bool reset)
+void session_drop(struct session *session, bool reset)
 {
     if (session->ending)
         return;
@@ -95,7 +95,7 @@ void session_end(struct session *session, bool reset)
 static void tls_failed(struct session *session)
 {
     counter_add(&session->worker->counters.tls_failures, 1);
-    session_end(session, false);
+    session_drop(session, false);
 }
 
 static void receive_records(struct session *session, struct slice records)
@@ -119,7 +119,7 @@ static void receive_records(struct session *session, struct slice records)
         else if (result == SINK_TLS_FAILED)
             tls_failed(session);
         else
-            session_end(session, false);
+            session_drop(session, false);
         return;
     }
 }
@@ -144,7 +144,7 @@ void session_receive(struct session *session, struct slice bytes)
     }
     if (session->outbox.bytes.len > SESSION_OUTBOX_BYTES_MAX) {
         counter_add(&session->worker->counters.protocol_errors, 1);
-        session_end(session, true);
+        session_drop(session, true);
     }
 }
 
@@ -194,7 +194,7 @@ static void session_drain(struct session *session)
         counter_add(&worker->counters.sends, 1);
         worker->body->send(worker, session);
     } else if (outbox->then != OUTBOX_KEEP && !session->ending) {
-        session_end(session, outbox->then == OUTBOX_RESET);
+        session_drop(session, outbox->then == OUTBOX_RESET);
     }
 }
 

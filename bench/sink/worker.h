@@ -113,7 +113,7 @@ void session_receive(struct session *session, struct slice bytes);
 /** The kernel took n bytes of session->sending. */
 void session_sent(struct session *session, size_t n);
 /** End of input, an error, or our own wish: no more input; freed when the body is done with it. */
-void session_end(struct session *session, bool reset);
+void session_drop(struct session *session, bool reset);
 /** By the I/O body, when nothing refers to it any more; closes nothing. */
 void session_free(struct session *session);
 
