@@ -1,0 +1,197 @@
+/* eilpost send: a campaign, or one message, into the queue. Everything is checked before the first
+ * recipient is submitted; delivery is the engine's, which needn't be running. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "engine/cli/campaign.h"
+#include "engine/cli/cli.h"
+#include "engine/message/address.h"
+#include "queue/producer.h"
+
+#define PATIENCE_MS 3600000 /* for a queue that is full: an hour without room for one chunk */
+
+struct send {
+    const char *config, *list, *format, *to, *from, *template_path, *html, *raw;
+    struct cli_texts settings;
+    int64_t expires_in_s;
+    bool dry_run, skip_bad, as_json;
+    bool show_progress;
+    uint64_t total;
+};
+
+static bool check_usage(const struct send *send, struct err *err)
+{
+    if (!send->list == !send->to)
+        return err_set(err, ERR_USAGE, "one of --list FILE and --to ADDRESS is needed");
+    if (!send->template_path == !send->raw)
+        return err_set(err, ERR_USAGE, "one of --template FILE and --raw FILE is needed");
+    if (send->html && send->raw)
+        return err_set(err, ERR_USAGE, "--html goes with --template, not with --raw");
+    if (send->settings.count > 0 && !send->to)
+        return err_set(err, ERR_USAGE,
+                       "--set goes with --to; a list has its values in its columns");
+    struct address address;
+    if (!address_parse(slice_str(send->from), &address, err)) {
+        err_prefix(err, "--from '%s'", send->from);
+        err->kind = ERR_USAGE;
+        return false;
+    }
+    return true;
+}
+
+static void report_row(void *user, const char *text)
+{
+    (void)user;
+    fprintf(stderr, "%s\n", text);
+}
+
+static void show_submitted(void *user, uint64_t rows)
+{
+    const struct send *send = user;
+    char done[28], total[28];
+    fprintf(stderr, "\r%s of %s recipients submitted", cli_thousands(rows, done),
+            cli_thousands(send->total, total));
+}
+
+static void print_result(const struct send *send, const char *id,
+                         const struct campaign_counts *counts)
+{
+    char rows[28], bad[28];
+    if (send->as_json) {
+        printf("{\"submission\": \"%s\", \"recipients\": %llu, \"skipped\": %llu}\n", id,
+               (unsigned long long)counts->rows, (unsigned long long)counts->bad);
+        return;
+    }
+    printf("submission %s: %s recipients", id, cli_thousands(counts->rows, rows));
+    if (counts->bad > 0)
+        printf(", %s bad rows left out", cli_thousands(counts->bad, bad));
+    printf("\n");
+}
+
+static bool dry_run(const struct campaign *campaign, const struct campaign_counts *counts,
+                    bool as_json, struct err *err)
+{
+    struct buf message = BUF_EMPTY;
+    bool good = campaign_render(campaign, NULL, &message, err);
+    if (good && as_json) {
+        struct buf text = BUF_EMPTY;
+        buf_append_json(&text, buf_slice(&message));
+        printf("{\"recipients\": %llu, \"skipped\": %llu, \"first_message\": %s}\n",
+               (unsigned long long)counts->rows, (unsigned long long)counts->bad, buf_cstr(&text));
+        buf_free(&text);
+    } else if (good) {
+        char rows[28];
+        fwrite(message.data, 1, message.len, stdout);
+        fprintf(stderr, "%s recipients; nothing was submitted (--dry-run)\n",
+                cli_thousands(counts->rows, rows));
+    }
+    buf_free(&message);
+    return good;
+}
+
+static bool submit(const struct send *send, const struct campaign *campaign,
+                   const struct config *config, const struct campaign_counts *counts,
+                   struct err *err)
+{
+    struct producer *producer = NULL;
+    if (!cli_producer_open(&producer, config, err))
+        return false;
+    char id[25];
+    uint64_t done;
+    struct campaign_progress progress = { .submitted = send->show_progress ? show_submitted : NULL,
+                                          .user = (void *)(uintptr_t)send,
+                                          .patience_ms = PATIENCE_MS };
+    bool good = campaign_submit(campaign, producer, send->expires_in_s, &progress, id, &done, err);
+    producer_close(&producer);
+    if (send->show_progress && done > 0)
+        fputc('\n', stderr);
+    if (good)
+        print_result(send, id, counts);
+    else if (done > 0)
+        err_prefix(err, "only the first %llu recipients were submitted, as %s",
+                   (unsigned long long)done, id);
+    return good;
+}
+
+static bool send_campaign(struct send *send, struct err *err)
+{
+    struct config config;
+    if (!check_usage(send, err) || !cli_config_load(send->config, &config, err))
+        return false;
+    struct campaign_content content = { 0 };
+    struct campaign campaign = { .content = &content,
+                                 .from = slice_str(send->from),
+                                 .skip_bad = send->skip_bad };
+    struct campaign_counts counts;
+    bool good = campaign_content_load(&content, send->template_path, send->html, send->raw, err) &&
+                (send->list ? campaign_list_open(&campaign, send->list, send->format, err)
+                            : campaign_list_single(&campaign, send->to, send->settings.items,
+                                                   send->settings.count, err)) &&
+                campaign_check(&campaign, report_row, NULL, &counts, err);
+    if (good) {
+        send->total = counts.rows;
+        good = send->dry_run ? dry_run(&campaign, &counts, send->as_json, err)
+                             : submit(send, &campaign, &config, &counts, err);
+    }
+    campaign_list_close(&campaign);
+    campaign_content_free(&content);
+    config_free(&config);
+    return good;
+}
+
+static const char notes[] =
+    "The list is CSV with a header row, or JSON lines; the address is in `email` (or `to`), the "
+    "other\n"
+    "columns are the template's {{fields}}. It's checked as a whole first: with bad rows, each is "
+    "reported\n"
+    "by its line and nothing is submitted. It may have any length.\n"
+    "A template is header lines, an empty line, and the text.\n\n"
+    "examples:\n"
+    "  eilpost send --config eilpost.yaml --from news@shop.example --list list.csv \\\n"
+    "      --template news.txt --html news.html\n"
+    "  eilpost send --config eilpost.yaml --from me@shop.example --to you@example.org \\\n"
+    "      --template hello.txt --set name=Ann\n"
+    "  eilpost send … --list list.csv --dry-run     shows the first message\n";
+
+int command_send(int argc, char **argv)
+{
+    struct send send = { 0 };
+    const struct cli_option options[] = {
+        { "config", "FILE", "The configuration; without it /etc/eilpost/eilpost.yaml.", CLI_TEXT,
+          &send.config, false },
+        { "from", "ADDRESS", "The envelope sender: where bounces go.", CLI_TEXT, &send.from, true },
+        { "list", "FILE", "The recipients; - reads stdin.", CLI_TEXT, &send.list, false },
+        { "format", "csv|jsonl", "Of the list, when its name doesn't tell.", CLI_TEXT, &send.format,
+          false },
+        { "to", "ADDRESS", "One recipient in place of a list.", CLI_TEXT, &send.to, false },
+        { "set", "NAME=VALUE", "A field's value for --to; may be repeated.", CLI_TEXTS,
+          &send.settings, false },
+        { "template", "FILE", "Headers and text.", CLI_TEXT, &send.template_path, false },
+        { "html", "FILE", "The HTML part beside the template's text.", CLI_TEXT, &send.html,
+          false },
+        { "raw", "FILE", "A whole message (RFC 5322) in place of a template, the same for all.",
+          CLI_TEXT, &send.raw, false },
+        { "expires-in", "TIME", "Give up after 90s, 15m, 4h, 2d … (4d).", CLI_DURATION,
+          &send.expires_in_s, false },
+        { "skip-bad", NULL, "Leave bad rows out and submit the rest.", CLI_FLAG, &send.skip_bad,
+          false },
+        { "dry-run", NULL, "Check all, print the first message, submit nothing.", CLI_FLAG,
+          &send.dry_run, false },
+        { "json", NULL, "Print the result as JSON.", CLI_FLAG, &send.as_json, false },
+    };
+    const struct cli_usage usage = {
+        .command = "send",
+        .summary = "Submits a campaign from a list and a template, or one message.",
+        .notes = notes,
+        .options = options,
+        .option_count = ARRAY_LEN(options),
+    };
+    unsigned operands;
+    enum cli_parsed parsed = cli_parse(&usage, argc, argv, &operands);
+    if (parsed != CLI_PARSED)
+        return parsed == CLI_HELP_SHOWN ? CLI_OK : CLI_USAGE;
+    send.show_progress = isatty(STDERR_FILENO);
+    struct err err = { 0 };
+    return send_campaign(&send, &err) ? CLI_OK : cli_fail("send", &err);
+}
