@@ -48,7 +48,7 @@ size_t message_blocks_in_use(const struct message_blocks *blocks); /* bytes */
 
 struct message_output {
     struct iovec *iov;
-    unsigned iov_count;
+    unsigned iov_count; /* may pass IOV_MAX (1024) when values are huge: send in portions */
     size_t bytes;
     void *blocks; /* private */
     struct message_blocks *pool;

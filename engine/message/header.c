@@ -21,20 +21,9 @@ static enum header_kind kind_of(struct slice name)
 {
     static const char *const addresses[] = { "From", "Sender", "Reply-To", "To", "Cc", NULL };
     static const char *const structured[] = {
-        "Date",
-        "References",
-        "In-Reply-To",
-        "Auto-Submitted",
-        "Precedence",
-        "Importance",
-        "Feedback-ID",
-        "Priority",
-        "Expires",
-        "Keywords",
-        "X-Priority",
-        "CFBL-Address",
-        "CFBL-Feedback-ID",
-        NULL,
+        "Date",         "References",       "In-Reply-To", "Auto-Submitted", "Precedence",
+        "Importance",   "Feedback-ID",      "Priority",    "Expires",        "X-Priority",
+        "CFBL-Address", "CFBL-Feedback-ID", NULL,
     };
     if (in_list(name, addresses))
         return HEADER_ADDRESSES;

@@ -149,7 +149,8 @@ static void check_wire(struct slice message, unsigned header_fields, unsigned de
     for (size_t at = 0; at < message.len;) {
         struct slice rest = slice_skip(message, at);
         ptrdiff_t end = slice_find(rest, '\n');
-        if (end <= 0 || rest.ptr[end - 1] != '\r') /* libcheck's assertions are too slow for every line */
+        if (end <= 0 ||
+            rest.ptr[end - 1] != '\r') /* libcheck's assertions are too slow for every line */
             ck_abort_msg("a line without CRLF");
         struct slice line = slice_head(rest, (size_t)end - 1);
         if (line.len > (in_header ? 998 : 76) || slice_find(line, '\r') >= 0 ||
@@ -157,6 +158,9 @@ static void check_wire(struct slice message, unsigned header_fields, unsigned de
             ck_abort_msg("a bad line of %zu: %.*s", line.len, SLICE_FMT(line));
         if (line.len > 0 && (line.ptr[0] == '.' || slice_starts_with(line, SLICE("From "))))
             ck_abort_msg("a line begins badly: %.*s", SLICE_FMT(line));
+        if (!in_header && line.len > 0 &&
+            (line.ptr[line.len - 1] == ' ' || line.ptr[line.len - 1] == '\t'))
+            ck_abort_msg("a line ends in a blank: %.*s", SLICE_FMT(line));
         for (size_t i = 0; i < line.len; i++)
             if ((unsigned char)line.ptr[i] >= 0x80 || (line.ptr[i] < ' ' && line.ptr[i] != '\t'))
                 ck_abort_msg("byte 0x%02x", (unsigned char)line.ptr[i]);
