@@ -1,6 +1,7 @@
-/* One ring per thread. A connection sends a flight, counts the replies that it must get, and sends the next one. Replies
- * are told apart by their first and fourth character, and nothing else is looked at. The clock and
- * getrusage start when every connection has had its EHLO answered, and stop at the last reply. */
+/* One ring per thread. A connection sends a flight, counts the replies that it must get, and sends
+ * the next one. Replies are told apart by their first and fourth character, and nothing else is
+ * looked at. The clock and getrusage start when every connection has had its EHLO answered, and
+ * stop at the last reply. */
 #include "bench/blaster/blaster.h"
 
 #include <errno.h>
@@ -26,18 +27,30 @@
 #define BUFFER_GROUP 1
 #define CONNECTING_MAX 512 /* at a time, below any listener's backlog */
 
-enum connection_state { IDLE, CONNECTING, GREETING, EHLO, READY, ENVELOPE, BODY, FLIGHT, DONE, QUITTING, FAILED };
+enum connection_state {
+    IDLE,
+    CONNECTING,
+    GREETING,
+    EHLO,
+    READY,
+    ENVELOPE,
+    BODY,
+    FLIGHT,
+    DONE,
+    QUITTING,
+    FAILED
+};
 enum operation { OP_CONNECT, OP_RECEIVE, OP_SEND };
 
 struct connection {
     int fd;
     enum connection_state state;
-    unsigned expected;     /* replies before the next flight */
-    unsigned outstanding;  /* messages whose last reply hasn't come */
-    bool refused;          /* a 4xx or 5xx came in this flight */
+    unsigned expected;    /* replies before the next flight */
+    unsigned outstanding; /* messages whose last reply hasn't come */
+    bool refused;         /* a 4xx or 5xx came in this flight */
     bool armed;
-    uint8_t column;        /* of the reply line being read, up to 4 */
-    char code, separator;  /* its first and fourth character */
+    uint8_t column;       /* of the reply line being read, up to 4 */
+    char code, separator; /* its first and fourth character */
     struct msghdr header;
     struct iovec *parts;
     char *envelopes;
@@ -71,7 +84,8 @@ static struct io_uring_sqe *blaster_sqe(struct blaster *blaster)
     return sqe;
 }
 
-static void sqe_tag(struct io_uring_sqe *sqe, struct connection *connection, enum operation operation)
+static void sqe_tag(struct io_uring_sqe *sqe, struct connection *connection,
+                    enum operation operation)
 {
     io_uring_sqe_set_data64(sqe, (uintptr_t)connection | operation);
 }
@@ -149,10 +163,12 @@ static void flight_next(struct blaster *blaster, struct connection *connection)
         flight_send(blaster, connection, 3);
         return;
     }
-    unsigned count = (unsigned)MIN_OF((uint64_t)blaster->options->flight, blaster->end - blaster->next);
+    unsigned count =
+        (unsigned)MIN_OF((uint64_t)blaster->options->flight, blaster->end - blaster->next);
     for (unsigned i = 0; i < count; i++) {
         envelope_add(blaster, connection, i);
-        part_add(connection, buf_slice(&blaster->template->body).ptr, blaster->template->content_bytes);
+        part_add(connection, buf_slice(&blaster->template->body).ptr,
+                 blaster->template->content_bytes);
     }
     connection->state = FLIGHT;
     connection->outstanding = count;
@@ -191,7 +207,8 @@ static void connection_open(struct blaster *blaster, struct connection *connecti
     }
     setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     struct io_uring_sqe *sqe = blaster_sqe(blaster);
-    io_uring_prep_connect(sqe, connection->fd, (const struct sockaddr *)&connection->target->address,
+    io_uring_prep_connect(sqe, connection->fd,
+                          (const struct sockaddr *)&connection->target->address,
                           connection->target->length);
     sqe_tag(sqe, connection, OP_CONNECT);
 }
@@ -238,12 +255,14 @@ static void flight_answered(struct blaster *blaster, struct connection *connecti
     }
 }
 
-/* A message is done by the reply that ends a body: in the DATA shapes the first of a flight with a body. */
+/* A message is done by the reply that ends a body: in the DATA shapes the first of a flight with a
+ * body. */
 static void count_message(struct blaster *blaster, struct connection *connection)
 {
     bool done = false;
     if (connection->state == FLIGHT)
-        done = (connection->expected & 3) == 0; /* counted down: 3 replies, then 4 for each further message */
+        done = (connection->expected & 3) ==
+               0; /* counted down: 3 replies, then 4 for each further message */
     else if (connection->state == BODY)
         done = true;
     else if (connection->state == ENVELOPE && blaster->options->shape == BLASTER_DOTPIPE)
@@ -289,8 +308,8 @@ static void replies_read(struct blaster *blaster, struct connection *connection,
 
 /* ---- the loop ---- */
 
-static void on_receive(struct blaster *blaster, struct connection *connection, const struct io_uring_cqe *cqe,
-                       int *recycled)
+static void on_receive(struct blaster *blaster, struct connection *connection,
+                       const struct io_uring_cqe *cqe, int *recycled)
 {
     if (cqe->res > 0) {
         unsigned id = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
@@ -303,7 +322,8 @@ static void on_receive(struct blaster *blaster, struct connection *connection, c
         return;
     connection->armed = false;
     if (cqe->res > 0 || cqe->res == -ENOBUFS)
-        arm_receive(blaster, connection); /* buffers are shown to the kernel before this is submitted */
+        arm_receive(blaster,
+                    connection); /* buffers are shown to the kernel before this is submitted */
     else
         connection_fail(blaster, connection);
 }
@@ -338,7 +358,8 @@ static void turn(struct blaster *blaster)
     int recycled = 0;
     io_uring_submit_and_wait_timeout(&blaster->ring, &cqe, 1, &second, NULL);
     unsigned head, handled = 0;
-    io_uring_for_each_cqe(&blaster->ring, head, cqe) {
+    io_uring_for_each_cqe(&blaster->ring, head, cqe)
+    {
         handle(blaster, cqe, &recycled);
         handled++;
     }
@@ -378,7 +399,8 @@ static bool ring_open(struct blaster *blaster, struct err *err)
     int result = io_uring_queue_init_params(SQ_ENTRIES, &blaster->ring, &params);
     if (result < 0)
         return err_system(err, -result, "cannot set up io_uring");
-    size_t ring_bytes = BUFFERS * sizeof(struct io_uring_buf), bytes = (size_t)BUFFERS * BUFFER_BYTES;
+    size_t ring_bytes = BUFFERS * sizeof(struct io_uring_buf),
+           bytes = (size_t)BUFFERS * BUFFER_BYTES;
     char *memory = mmap(NULL, ring_bytes + bytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (memory == MAP_FAILED)
@@ -395,8 +417,9 @@ static bool ring_open(struct blaster *blaster, struct err *err)
         return err_system(err, -result, "cannot register buffers");
     io_uring_buf_ring_init(blaster->buffers);
     for (unsigned id = 0; id < BUFFERS; id++)
-        io_uring_buf_ring_add(blaster->buffers, blaster->memory + (size_t)id * BUFFER_BYTES, BUFFER_BYTES,
-                              (unsigned short)id, io_uring_buf_ring_mask(BUFFERS), (int)id);
+        io_uring_buf_ring_add(blaster->buffers, blaster->memory + (size_t)id * BUFFER_BYTES,
+                              BUFFER_BYTES, (unsigned short)id, io_uring_buf_ring_mask(BUFFERS),
+                              (int)id);
     io_uring_buf_ring_advance(blaster->buffers, BUFFERS);
     return true;
 }
@@ -423,7 +446,8 @@ static void *blaster_main(void *argument)
         connections_open_more(blaster);
         turn(blaster);
     }
-    pthread_barrier_wait(blaster->barrier); /* all are ready: the main thread looks at the clock … */
+    pthread_barrier_wait(
+        blaster->barrier); /* all are ready: the main thread looks at the clock … */
     pthread_barrier_wait(blaster->barrier); /* … and lets them go */
     for (unsigned i = 0; blaster->opened && i < blaster->count; i++)
         if (blaster->connections[i].state == READY)
@@ -469,7 +493,8 @@ static struct moment moment_now(void)
     };
 }
 
-static bool threads_run(struct blaster *blasters, unsigned count, struct blaster_result *out, struct err *err)
+static bool threads_run(struct blaster *blasters, unsigned count, struct blaster_result *out,
+                        struct err *err)
 {
     pthread_barrier_t barrier;
     pthread_barrier_init(&barrier, NULL, count + 1);
@@ -517,7 +542,8 @@ bool blaster_run(const struct blaster_options *options, struct blaster_result *o
         blaster->template = &template;
         blaster->next = options->messages * i / options->threads;
         blaster->end = options->messages * (i + 1) / options->threads;
-        blaster->count = options->connections / options->threads + (i < options->connections % options->threads);
+        blaster->count =
+            options->connections / options->threads + (i < options->connections % options->threads);
         connections_init(blaster, connections);
         connections += blaster->count;
     }
@@ -526,6 +552,7 @@ bool blaster_run(const struct blaster_options *options, struct blaster_result *o
         blaster_deinit(&blasters[i]);
     free(blasters);
     message_template_free(&template);
-    return ran && (out->accepted > 0 || err_set(err, ERR_SYSTEM, "no message was accepted (%llu connections failed)",
-                                                (unsigned long long)out->failed_connections));
+    return ran && (out->accepted > 0 ||
+                   err_set(err, ERR_SYSTEM, "no message was accepted (%llu connections failed)",
+                           (unsigned long long)out->failed_connections));
 }

@@ -20,9 +20,9 @@ static const char usage[] =
     "  --threads N       (1)\n"
     "  --prefix TEXT     of the recipients' local parts (u)\n";
 
-static const char *const shape_names[] = { [BLASTER_PIPE] = "pipe",
-                                           [BLASTER_DOTPIPE] = "dotpipe",
-                                           [BLASTER_BDAT] = "bdat" };
+static const char *const shape_names[] = {
+    [BLASTER_PIPE] = "pipe", [BLASTER_DOTPIPE] = "dotpipe", [BLASTER_BDAT] = "bdat"
+};
 
 struct command_line {
     struct blaster_options options;
@@ -34,8 +34,8 @@ static bool number(const char *name, uint64_t min, uint64_t max, uint64_t *out, 
 {
     if (slice_to_u64(slice_str(optarg), out) && *out >= min && *out <= max)
         return true;
-    return err_set(err, ERR_USAGE, "--%s needs a number from %llu to %llu, not '%s'", name, (unsigned long long)min,
-                   (unsigned long long)max, optarg);
+    return err_set(err, ERR_USAGE, "--%s needs a number from %llu to %llu, not '%s'", name,
+                   (unsigned long long)min, (unsigned long long)max, optarg);
 }
 
 static bool shape_parse(enum blaster_shape *out, struct err *err)
@@ -80,7 +80,9 @@ static bool option_apply(struct command_line *line, int id, const char *name, st
     default:
         if (!number(name, 1, 999999, &n, err))
             return false;
-        *(id == 'c' ? &options->connections : id == 'd' ? &options->to_domains : &options->threads) = (unsigned)n;
+        *(id == 'c'   ? &options->connections
+          : id == 'd' ? &options->to_domains
+                      : &options->threads) = (unsigned)n;
         return true;
     }
 }
@@ -88,11 +90,16 @@ static bool option_apply(struct command_line *line, int id, const char *name, st
 static bool command_line_parse(int argc, char **argv, struct command_line *line, struct err *err)
 {
     static const struct option long_options[] = {
-        { "to", required_argument, NULL, 't' },          { "shape", required_argument, NULL, 's' },
-        { "flight", required_argument, NULL, 'k' },      { "connections", required_argument, NULL, 'c' },
-        { "messages", required_argument, NULL, 'm' },    { "size", required_argument, NULL, 'b' },
-        { "to-domains", required_argument, NULL, 'd' },  { "threads", required_argument, NULL, 'n' },
-        { "prefix", required_argument, NULL, 'p' },      { "help", no_argument, NULL, 'h' },
+        { "to", required_argument, NULL, 't' },
+        { "shape", required_argument, NULL, 's' },
+        { "flight", required_argument, NULL, 'k' },
+        { "connections", required_argument, NULL, 'c' },
+        { "messages", required_argument, NULL, 'm' },
+        { "size", required_argument, NULL, 'b' },
+        { "to-domains", required_argument, NULL, 'd' },
+        { "threads", required_argument, NULL, 'n' },
+        { "prefix", required_argument, NULL, 'p' },
+        { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 },
     };
     line->to = "127.0.0.1:2525";
@@ -129,10 +136,11 @@ static void print_result(const struct blaster_options *options, const struct bla
            "\"messages_per_second\":%.1f,\"cpu_us_per_message\":%.3f,\"user_us_per_message\":%.3f,"
            "\"system_us_per_message\":%.3f}\n",
            shape_names[options->shape], options->flight, options->connections, options->threads,
-           options->size_bytes, (unsigned long long)result->accepted, (unsigned long long)result->refused,
-           (unsigned long long)result->failed_connections, seconds, (double)result->accepted / seconds,
-           (double)(result->user_us + result->system_us) / messages, (double)result->user_us / messages,
-           (double)result->system_us / messages);
+           options->size_bytes, (unsigned long long)result->accepted,
+           (unsigned long long)result->refused, (unsigned long long)result->failed_connections,
+           seconds, (double)result->accepted / seconds,
+           (double)(result->user_us + result->system_us) / messages,
+           (double)result->user_us / messages, (double)result->system_us / messages);
 }
 
 int main(int argc, char **argv)

@@ -10,14 +10,15 @@ static void digits_put(char *to, unsigned digits, uint64_t value)
     }
 }
 
-static bool envelope_init(struct envelope *envelope, const struct blaster_options *options, struct err *err)
+static bool envelope_init(struct envelope *envelope, const struct blaster_options *options,
+                          struct err *err)
 {
     char data[64] = "DATA\r\n";
     const char *reset = options->shape == BLASTER_BDAT ? "RSET\r\n" : "";
     if (options->shape == BLASTER_BDAT)
         snprintf(data, sizeof data, "BDAT %zu LAST\r\n", options->size_bytes);
-    int head = snprintf(envelope->text, sizeof envelope->text, "%sMAIL FROM:<b@blaster.test>\r\nRCPT TO:<%s", reset,
-                        options->prefix);
+    int head = snprintf(envelope->text, sizeof envelope->text,
+                        "%sMAIL FROM:<b@blaster.test>\r\nRCPT TO:<%s", reset, options->prefix);
     int len = head + ENVELOPE_NUMBER_DIGITS + 2 + ENVELOPE_DOMAIN_DIGITS + 8 + (int)strlen(data);
     if (head < 0 || len >= (int)sizeof envelope->text)
         return err_set(err, ERR_USAGE, "the prefix '%s' is too long", options->prefix);
@@ -33,8 +34,9 @@ static bool envelope_init(struct envelope *envelope, const struct blaster_option
 bool message_template_init(struct message_template *template, const struct blaster_options *options,
                            struct err *err)
 {
-    static const char head[] = "From: <b@blaster.test>\r\nSubject: measured\r\nMIME-Version: 1.0\r\n"
-                               "Content-Type: text/plain; charset=us-ascii\r\n\r\n";
+    static const char head[] =
+        "From: <b@blaster.test>\r\nSubject: measured\r\nMIME-Version: 1.0\r\n"
+        "Content-Type: text/plain; charset=us-ascii\r\n\r\n";
     static const char line[] =
         "The quick brown fox jumps over the lazy dog and over the lazy dog once more\r\n";
     *template = (struct message_template){ .to_domains = options->to_domains,
@@ -55,12 +57,14 @@ void message_template_free(struct message_template *template)
     buf_free(&template->body);
 }
 
-size_t message_envelope(const struct message_template *template, uint64_t number, bool with_reset, char *out)
+size_t message_envelope(const struct message_template *template, uint64_t number, bool with_reset,
+                        char *out)
 {
     const struct envelope *envelope = &template->envelope;
     size_t skip = with_reset ? 0 : envelope->reset_len;
     memcpy(out, envelope->text + skip, envelope->len - skip);
     digits_put(out + envelope->number_at - skip, ENVELOPE_NUMBER_DIGITS, number);
-    digits_put(out + envelope->domain_at - skip, ENVELOPE_DOMAIN_DIGITS, number % template->to_domains);
+    digits_put(out + envelope->domain_at - skip, ENVELOPE_DOMAIN_DIGITS,
+               number % template->to_domains);
     return envelope->len - skip;
 }
