@@ -6,7 +6,6 @@
 #include "engine/base/mem.h"
 #include "engine/deliver/internal.h"
 
-#define VISIT_MS 30000u       /* a destination that we know isn't offered again before */
 #define PUMP_MS 10             /* leases are asked for in batches, this far apart */
 #define DISCOVER_IDLE_MS 50   /* how soon a new destination is found */
 #define SWEEP_MS 5000
@@ -34,7 +33,7 @@ static void lease_hungry(struct deliver *deliver)
         unsigned n = MIN_OF(window - destination->held, cap - deliver->held - asked);
         destination->lease_asked = true;
         asked += n;
-        queue_lease(destination->partition, destination->name, n, VISIT_MS);
+        queue_lease(destination->partition, destination->name, n, DELIVER_VISIT_MS);
     }
 }
 
@@ -46,7 +45,7 @@ static void pump(struct deliver *deliver)
     int64_t now = ring_now_ms(deliver->ring);
     if (deliver->held < deliver->options.jobs_max && now - deliver->discovered_ms >= DISCOVER_IDLE_MS) {
         deliver->discovered_ms = now;
-        queue_discover(deliver->queue, deliver->options.jobs_max - deliver->held, window_of(deliver), VISIT_MS);
+        queue_discover(deliver->queue, deliver->options.jobs_max - deliver->held, window_of(deliver), DELIVER_VISIT_MS);
     }
     bool more = !list_empty(&deliver->hungry) && deliver->held < deliver->options.jobs_max;
     ring_timer_start(deliver->ring, &deliver->pump_timer, more ? PUMP_MS : DISCOVER_IDLE_MS);

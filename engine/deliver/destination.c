@@ -5,8 +5,6 @@
 #include "engine/base/mem.h"
 #include "engine/deliver/internal.h"
 
-/* Between two visits of the discovery a destination that we know isn't offered again. */
-#define VISIT_MS 30000u
 #define BACKOFF_BASE_MS_MAX 30000
 #define BACKOFF_MS_MAX 900000
 

@@ -15,6 +15,10 @@
 #include "engine/deliver/deliver.h"
 #include "engine/message/content.h"
 
+/* A destination that is taken care of by name isn't discovered again for this long. After a crash it's also how long one may stay unseen,
+ * since the visits of the dead are still written in the ready set. */
+#define DELIVER_VISIT_MS 3000u
+
 struct delivery;
 struct destination;
 struct peer;
