@@ -13,6 +13,7 @@
 #include <strings.h>
 
 #define CNAMES_SEEN_MAX 16 /* CNAME records looked at; a chain of 8 and a few strays */
+#define POINTERS_MAX 64    /* compression pointers in one name; each label could have one */
 #define NAME_TEXT_MAX 256  /* names whose escapes make them longer than that aren't hosts */
 
 struct cname {
@@ -63,6 +64,48 @@ static const char *rcode_text(unsigned rcode)
     static const char *const texts[] = { "NOERROR",  "FORMERR", "SERVFAIL",
                                          "NXDOMAIN", "NOTIMP",  "REFUSED" };
     return rcode < ARRAY_LEN(texts) ? texts[rcode] : "unknown response code";
+}
+
+/* Whether the name at `at` is read in a few steps. libresolv ends loops, but only after as many
+ * steps as the packet has bytes: a chain of 8,000 pointers with 3,000 records at its end would take
+ * it a third of a second. */
+static bool name_is_shallow(const ns_msg *msg, const u_char *at)
+{
+    const u_char *base = ns_msg_base(*msg), *end = ns_msg_end(*msg);
+    for (unsigned pointers = 0, steps = 0; at < end && steps < NS_MAXCDNAME; steps++) {
+        if (*at == 0)
+            return true;
+        if ((*at & NS_CMPRSFLGS) == 0) {
+            at += 1 + *at;
+            continue;
+        }
+        if ((*at & NS_CMPRSFLGS) != NS_CMPRSFLGS || end - at < 2 || ++pointers > POINTERS_MAX)
+            return false;
+        at = base + (ns_get16(at) & 0x3fff);
+    }
+    return false;
+}
+
+/* All names that are going to be read: the owners, and what MX and CNAME records point to. */
+static bool names_are_shallow(const ns_msg *msg)
+{
+    const u_char *at = ns_msg_base(*msg) + NS_HFIXEDSZ, *end = ns_msg_end(*msg);
+    for (int section = ns_s_qd; section <= ns_s_ns; section++) {
+        for (int i = 0; i < ns_msg_count(*msg, section); i++) {
+            int len = ns_skiprr(at, end, (ns_sect)section, 1), owner = dn_skipname(at, end);
+            if (len < 0 || owner < 0 || !name_is_shallow(msg, at))
+                return false;
+            if (section == ns_s_an && len >= owner + NS_RRFIXEDSZ) {
+                unsigned type = ns_get16(at + owner);
+                const u_char *rdata = at + owner + NS_RRFIXEDSZ;
+                if ((type == ns_t_cname && !name_is_shallow(msg, rdata)) ||
+                    (type == ns_t_mx && end - rdata > 2 && !name_is_shallow(msg, rdata + 2)))
+                    return false;
+            }
+            at += len;
+        }
+    }
+    return true;
 }
 
 /* The question that comes back has to be ours: a resolver answers the id, an attacker guesses it.
@@ -249,6 +292,8 @@ void dns_answer_parse(struct slice packet, enum dns_type type, struct slice name
     if (packet.len > NS_MAXMSG ||
         ns_initparse((const u_char *)packet.ptr, (int)packet.len, &msg) != 0)
         return failed(out, "malformed answer");
+    if (!names_are_shallow(&msg))
+        return failed(out, "malformed name");
     if (!ns_msg_getflag(msg, ns_f_qr) || ns_msg_getflag(msg, ns_f_opcode) != ns_o_query ||
         !question_matches(&msg, type, name))
         return failed(out, "answer to another question");

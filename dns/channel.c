@@ -14,6 +14,13 @@
  * time. Questions are made by hand, with an id from the system's generator and an EDNS buffer of
  * 1232 bytes: the largest that is never fragmented.
  *
+ * Questions leave in step with the server, or a burst of them would overrun its socket's buffer
+ * (the default holds some 270 small datagrams), and what was lost there comes back as a time-out
+ * seconds later. Only those sent a moment ago can still lie in that buffer; the older ones are with
+ * the server, which is asking others. So the number of young questions is bounded, for first tries
+ * and repetitions alike, and the old ones don't count: a thousand domains whose own servers are
+ * dead hold up nobody.
+ *
  * Nothing is sent from inside c-ares' callbacks: a question to be repeated waits for a task.
  * Thread: the ring's. */
 #include <ares.h>
@@ -29,6 +36,8 @@
     (1 << 20) /* hundreds of answers in one turn; drops would become time-outs */
 #define TICK_MS_MAX 200
 #define TICK_MS_MIN 5
+#define YOUNG_MAX 64 /* per worker, several of which may share a server */
+#define YOUNG_MS 50
 
 struct dns_server {
     struct dns_channel *channel;
@@ -47,6 +56,8 @@ struct dns_socket {
 
 /* What c-ares has a pointer to: outlives a cancelled query. */
 struct dns_attempt {
+    struct list node; /* in channel->young */
+    int64_t sent_ms;
     struct dns_query *query; /* NULL: cancelled */
     struct dns_server *server;
 };
@@ -60,7 +71,10 @@ struct dns_channel {
     int64_t tick_ms;
     struct ring_timer tick;
     struct ring_task task;
-    struct list again;
+    struct list queue; /* questions to be sent: repetitions in front */
+    struct list young; /* attempts, oldest in front */
+    unsigned young_count;
+    struct ring_timer pace; /* when the oldest of the young is no longer young */
     uint16_t ids[128];
     unsigned ids_left;
     bool closing;
@@ -172,7 +186,7 @@ static bool server_next(struct dns_channel *channel, struct dns_query *query)
 
 static void send_again(struct dns_channel *channel, struct dns_query *query)
 {
-    list_push_back(&channel->again, &query->node);
+    list_push_front(&channel->queue, &query->node);
     ring_task_queue(channel->ring, &channel->task);
 }
 
@@ -204,6 +218,14 @@ static bool is_formerr(struct slice packet)
     return packet.len >= NS_HFIXEDSZ && (packet.ptr[3] & 15) == ns_r_formerr;
 }
 
+static void young_remove(struct dns_channel *channel, struct dns_attempt *attempt)
+{
+    if (!list_linked(&attempt->node))
+        return;
+    list_remove(&attempt->node);
+    channel->young_count--;
+}
+
 /* c-ares has an answer, or none in time. With no answer, `bytes` is NULL. */
 static void attempt_done(void *user, int status, int timeouts, unsigned char *bytes, int len)
 {
@@ -213,10 +235,15 @@ static void attempt_done(void *user, int status, int timeouts, unsigned char *by
     struct dns_server *server = attempt->server;
     struct dns_channel *channel = server->channel;
     struct dns_answer answer;
+    young_remove(channel, attempt);
     free(attempt);
     server->in_flight--;
     channel->in_flight--;
-    if (!query || channel->closing)
+    if (channel->closing)
+        return;
+    if (!list_empty(&channel->queue))
+        ring_task_queue(channel->ring, &channel->task);
+    if (!query)
         return;
     query->attempt = NULL;
     if (!bytes || len <= 0) {
@@ -247,6 +274,8 @@ static void attempt_done(void *user, int status, int timeouts, unsigned char *by
 
 static void attempt_start(struct dns_channel *channel, struct dns_query *query)
 {
+    if (query->tries == 0) /* not when it was queued: the preferred server may have died since */
+        query->server = channel->preferred;
     struct dns_server *server = &channel->servers[query->server];
     unsigned char *bytes = NULL;
     int len = 0;
@@ -260,7 +289,11 @@ static void attempt_start(struct dns_channel *channel, struct dns_query *query)
         return;
     }
     struct dns_attempt *attempt = mem_alloc(sizeof *attempt);
-    *attempt = (struct dns_attempt){ query, server };
+    *attempt = (struct dns_attempt){ .query = query,
+                                     .server = server,
+                                     .sent_ms = ring_now_ms(channel->ring) };
+    list_push_back(&channel->young, &attempt->node);
+    channel->young_count++;
     query->attempt = attempt;
     query->tries++;
     server->in_flight++;
@@ -269,6 +302,28 @@ static void attempt_start(struct dns_channel *channel, struct dns_query *query)
         ring_timer_start(channel->ring, &channel->tick, channel->tick_ms);
     ares_send(server->ares, bytes, len, attempt_done, attempt);
     ares_free_string(bytes);
+}
+
+static void queue_advance(struct dns_channel *channel)
+{
+    int64_t now = ring_now_ms(channel->ring);
+    while (!list_empty(&channel->queue)) {
+        if (channel->young_count >= YOUNG_MAX) {
+            struct dns_attempt *oldest = LIST_ENTRY(channel->young.next, struct dns_attempt, node);
+            int64_t left = oldest->sent_ms + YOUNG_MS - now;
+            if (left > 0) {
+                ring_timer_start(channel->ring, &channel->pace, left);
+                return;
+            }
+            young_remove(channel, oldest);
+        }
+        attempt_start(channel, LIST_ENTRY(list_pop_front(&channel->queue), struct dns_query, node));
+    }
+}
+
+static void pace_fired(struct ring_timer *timer)
+{
+    queue_advance(CONTAINER_OF(timer, struct dns_channel, pace));
 }
 
 static void task_run(struct ring_task *task)
@@ -284,8 +339,7 @@ static void task_run(struct ring_task *task)
         channel->servers[i].unreachable = false;
         ares_cancel(channel->servers[i].ares);
     }
-    for (struct list *node; (node = list_pop_front(&channel->again)) != NULL;)
-        attempt_start(channel, LIST_ENTRY(node, struct dns_query, node));
+    queue_advance(channel);
 }
 
 void dns_channel_send(struct dns_channel *channel, struct dns_query *query)
@@ -294,8 +348,8 @@ void dns_channel_send(struct dns_channel *channel, struct dns_query *query)
     list_init(&query->node);
     query->attempt = NULL;
     query->tries = query->servers_failed = 0;
-    query->server = channel->preferred;
-    attempt_start(channel, query);
+    list_push_back(&channel->queue, &query->node);
+    queue_advance(channel);
 }
 
 void dns_channel_cancel(struct dns_query *query)
@@ -350,7 +404,9 @@ bool dns_channel_create(struct dns_channel **out, struct ring *ring,
     channel->tries = options->tries;
     channel->tick_ms = MIN_OF((int64_t)options->timeout_ms / 4, TICK_MS_MAX);
     channel->tick_ms = MAX_OF(channel->tick_ms, TICK_MS_MIN);
-    list_init(&channel->again);
+    list_init(&channel->queue);
+    list_init(&channel->young);
+    ring_timer_init(&channel->pace, pace_fired);
     ring_timer_init(&channel->tick, tick_fired);
     ring_task_init(&channel->task, task_run);
     bool ok = true;
@@ -378,7 +434,8 @@ void dns_channel_close(struct dns_channel *channel, void (*closed)(void *user), 
     channel->closed = closed;
     channel->user = user;
     ring_timer_stop(&channel->tick);
-    while (list_pop_front(&channel->again) != NULL)
+    ring_timer_stop(&channel->pace);
+    while (list_pop_front(&channel->queue) != NULL)
         ;
     for (unsigned i = 0; i < channel->server_count; i++)
         ares_destroy(channel->servers[i].ares); /* frees the attempts, closes the sockets */

@@ -22,7 +22,7 @@ struct dns_query {
     void (*answered)(struct dns_query *query, const struct dns_answer *answer);
     /* private */
     struct dns_attempt *attempt;
-    struct list node; /* among those to be sent again */
+    struct list node; /* among those to be sent */
     unsigned tries, server;
     unsigned servers_failed; /* bit per server: gave no useful answer */
 };

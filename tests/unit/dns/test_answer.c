@@ -370,6 +370,37 @@ START_TEST(a_loop_of_compression_pointers_ends)
 }
 END_TEST
 
+/* A name at the end of a chain of `len` compression pointers, the first of which points to the
+ * question's. */
+static void pointer_chain(unsigned len)
+{
+    static uint8_t rdata[16000];
+    start(DNSD_NOERROR, DNS_TYPE_MX);
+    size_t at = packet.len + 12;
+    unsigned target = 12;
+    for (unsigned i = 0; i < len; i++) {
+        rdata[2 * i] = (uint8_t)(0xc0 | target >> 8);
+        rdata[2 * i + 1] = (uint8_t)target;
+        target = (unsigned)at + 2 * i;
+    }
+    dnsd_packet_record(&packet, DNSD_ANSWER, "example.com", DNSD_TXT, 60, rdata, 2 * (size_t)len);
+    const uint8_t mx[] = { 0, 10, (uint8_t)(0xc0 | target >> 8), (uint8_t)target };
+    dnsd_packet_record(&packet, DNSD_ANSWER, "example.com", DNSD_MX, 60, mx, sizeof mx);
+    parse(DNS_TYPE_MX);
+}
+
+START_TEST(a_long_chain_of_compression_pointers_is_refused)
+{
+    pointer_chain(63); /* and one to it */
+    ck_assert_int_eq(answer.status, DNS_OK);
+    ck_assert_str_eq(hosts(), "10 example.com");
+    pointer_chain(64);
+    ck_assert_int_eq(answer.status, DNS_FAILED);
+    pointer_chain(8000);
+    ck_assert_int_eq(answer.status, DNS_FAILED);
+}
+END_TEST
+
 START_TEST(every_prefix_of_an_answer_is_refused)
 {
     start(DNSD_NOERROR, DNS_TYPE_MX);
@@ -392,18 +423,19 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite =
-        SUITE_OF("answer", mx_records_come_sorted_and_stable,
-                 a_host_named_twice_counts_once_with_its_best_preference,
-                 of_four_thousand_mx_the_hundred_most_preferred_are_kept,
-                 a_single_root_target_is_the_null_mx, a_root_target_among_others_is_dropped,
-                 addresses_are_taken_in_order_and_bounded,
-                 records_of_another_name_class_or_type_are_left_alone,
-                 a_cname_chain_is_followed_in_any_order_of_records,
-                 a_chain_of_eight_is_followed_and_one_of_nine_fails, a_cname_loop_fails,
-                 a_dangling_cname_is_no_data_with_the_soas_life, no_without_an_soa_has_no_life,
-                 a_malformed_soa_gives_no_life, an_answer_to_another_question_is_refused,
-                 a_loop_of_compression_pointers_ends, every_prefix_of_an_answer_is_refused);
+    Suite *suite = SUITE_OF(
+        "answer", mx_records_come_sorted_and_stable,
+        a_host_named_twice_counts_once_with_its_best_preference,
+        of_four_thousand_mx_the_hundred_most_preferred_are_kept,
+        a_single_root_target_is_the_null_mx, a_root_target_among_others_is_dropped,
+        addresses_are_taken_in_order_and_bounded,
+        records_of_another_name_class_or_type_are_left_alone,
+        a_cname_chain_is_followed_in_any_order_of_records,
+        a_chain_of_eight_is_followed_and_one_of_nine_fails, a_cname_loop_fails,
+        a_dangling_cname_is_no_data_with_the_soas_life, no_without_an_soa_has_no_life,
+        a_malformed_soa_gives_no_life, an_answer_to_another_question_is_refused,
+        a_loop_of_compression_pointers_ends, a_long_chain_of_compression_pointers_is_refused,
+        every_prefix_of_an_answer_is_refused);
     TCase *tcase = tcase_create("tables");
     tcase_set_timeout(tcase, 0);
     tcase_add_loop_test(tcase, a_target_that_is_no_host_name_is_dropped, 0,
