@@ -68,6 +68,9 @@ void test_redis_start(struct test_redis *redis, const char *const *options)
 
 void test_redis_kill(struct test_redis *redis)
 {
+    if (redis->context)
+        redisFree(redis->context);
+    redis->context = NULL;
     kill(redis->pid, SIGKILL);
     waitpid(redis->pid, NULL, 0);
     redis->pid = 0;
@@ -120,7 +123,9 @@ static void reply_print(FILE *out, const redisReply *reply)
 
 static char *command_run(struct test_redis *redis, const char *format, va_list args)
 {
-    redisContext *context = redisConnectUnix(redis->socket);
+    if (!redis->context)
+        redis->context = redisConnectUnix(redis->socket);
+    redisContext *context = redis->context;
     ck_assert_msg(context && !context->err, "no connection to redis-server");
     redisReply *reply = redisvCommand(context, format, args);
     ck_assert_msg(reply != NULL, "redis-server didn't answer");
@@ -130,7 +135,6 @@ static char *command_run(struct test_redis *redis, const char *format, va_list a
     reply_print(out, reply);
     fclose(out);
     freeReplyObject(reply);
-    redisFree(context);
     return text;
 }
 

@@ -10,6 +10,7 @@ struct test_redis {
     char url[112];              /* unix://… */
     const char *const *options; /* as given */
     pid_t pid;
+    void *context; /* of test_redis_command() */
 };
 
 /** Starts a server with `options` (NULL-terminated pairs such as "--appendonly", "yes"; may be
