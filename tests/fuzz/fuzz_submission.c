@@ -1,0 +1,77 @@
+// module: queue
+/* Any text is a submission or has a problem that says so; each recipient of one makes a record that
+ * parses, or has a problem, too. */
+#include <stdlib.h>
+
+#include "queue/ingest_batch.h"
+#include "queue/record.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static bool destination(void *user, struct slice address, char out[256], size_t *len,
+                        struct err *err)
+{
+    (void)user;
+    ptrdiff_t at = slice_find(address, '@');
+    if (at < 0 || address.len - (size_t)at - 1 > 255 || (size_t)at + 1 == address.len)
+        return err_set(err, ERR_INPUT, "no address");
+    *len = address.len - (size_t)at - 1;
+    memcpy(out, address.ptr + at + 1, *len);
+    return true;
+}
+
+static void rejected(void *user, const struct ingest_work *work,
+                     const struct submission_problem *problem, const json_t *original)
+{
+    (void)work;
+    assert(problem->reason[0] && problem->path[0] && original);
+    ++*(uint64_t *)user;
+}
+
+static void part_check(const struct ingest_part *part)
+{
+    static struct slice values[QUEUE_RECORD_VALUES_MAX];
+    unsigned jobs = 0;
+    for (unsigned i = 0; i < part->arg_count;) {
+        uint64_t n;
+        bool ok = slice_to_u64(part->args[i + 1], &n) && n > 0 &&
+                  queue_partition_of(part->args[i], 4) == part->partition;
+        assert(ok);
+        i += 2;
+        for (; n > 0; n--, i++, jobs++) {
+            struct record record;
+            struct err err;
+            ok = record_parse(part->args[i], &record, values, QUEUE_RECORD_VALUES_MAX, &err);
+            assert(ok);
+        }
+    }
+    assert(jobs == part->jobs && jobs <= PART_JOBS_MAX);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct ingest_work work = { .entry = SLICE("1700000000000-0") };
+    struct submission_problem problem = { 0 };
+    if (!submission_parse(&work.submission, slice_of(data, size), &problem)) {
+        assert(problem.reason[0]);
+        return 0;
+    }
+    bool ok = ingest_submission_id(work.entry, work.id, &work.accepted_ms);
+    assert(ok);
+    const struct slice fields[] = { SLICE("name"), SLICE("a"), SLICE("") };
+    const struct ingest_schema schema = { .fields = fields, .count = 3 };
+    const struct ingest_callbacks callbacks = { .destination = destination };
+    uint64_t count = 0, jobs = 0;
+    struct arena arena = { 0 };
+    ingest_work_encode(&work, &schema, 4, &callbacks, NULL,
+                       &(struct ingest_reject){ rejected, &count }, &arena);
+    for (unsigned i = 0; i < work.part_count; i++) {
+        part_check(&work.parts[i]);
+        jobs += work.parts[i].jobs;
+    }
+    assert(count == work.rejected && jobs == work.jobs &&
+           jobs + count == json_array_size(work.submission.recipients));
+    submission_free(&work.submission);
+    arena_free(&arena);
+    return 0;
+}
