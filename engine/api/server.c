@@ -336,7 +336,7 @@ bool api_start(const struct api_options *options, struct api **out, struct err *
     pthread_cond_init(&api->changed, &attributes);
     pthread_condattr_destroy(&attributes);
 
-    int listener;
+    int listener = -1;
     if (!open_listener(api, &listener, err)) {
         api_free(api);
         return false;

@@ -13,14 +13,14 @@
 
 /** Where a message's time goes, each a histogram in µs. */
 enum stats_stage {
-    STATS_QUEUE_WAIT,   /* leased until it has a route */
+    STATS_QUEUE_WAIT,   /* submitted until leased, retries included */
     STATS_DNS,          /* look-ups of MX and addresses */
     STATS_CONNECT,      /* connection, greeting, EHLO, TLS: until a session is usable */
     STATS_TLS,          /* handshakes only */
-    STATS_SESSION_WAIT, /* until a session is free */
+    STATS_SESSION_WAIT, /* leased until a session takes it */
     STATS_TRANSACTION,  /* MAIL until the last reply */
     STATS_ACK,          /* outcome known until it's recorded */
-    STATS_TOTAL,        /* leased until recorded */
+    STATS_TOTAL,        /* submitted until delivered */
     STATS_STAGES,
 };
 

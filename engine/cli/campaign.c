@@ -171,6 +171,7 @@ bool campaign_list_single(struct campaign *campaign, const char *address,
     buf_append(&line, SLICE("}}\n"));
     campaign->format = RECIPIENT_LIST_JSON;
     campaign->name = "--to";
+    campaign->single = true;
     if (good)
         campaign->list = temporary_file(err);
     good = good && campaign->list != NULL;
@@ -311,8 +312,13 @@ bool campaign_check(const struct campaign *campaign, void (*report)(void *user, 
             good = check_columns(&reading, err);
         first = false;
         if (result == RECIPIENT_LIST_ROW && !check_row(&reading, &row, &wrong)) {
-            err_prefix(&wrong, "line %llu", (unsigned long long)row.line);
+            if (!campaign->single)
+                err_prefix(&wrong, "line %llu", (unsigned long long)row.line);
             result = RECIPIENT_LIST_BAD;
+        }
+        if (result == RECIPIENT_LIST_BAD && campaign->single) {
+            *err = wrong;
+            good = err_prefix(err, "%s", campaign->name);
         }
         out->rows += result == RECIPIENT_LIST_ROW;
         if (good && result == RECIPIENT_LIST_BAD && out->bad++ < BAD_ROWS_SHOWN) {

@@ -28,6 +28,7 @@ struct campaign {
     FILE *list;        /* seekable */
     const char *name;  /* of the list, for messages */
     enum recipient_list_format format;
+    bool single;   /* one recipient: its fault is the error, without a line number */
     bool skip_bad; /* submit the good rows of a list with bad ones */
 };
 

@@ -366,7 +366,7 @@ int command_demo(int argc, char **argv)
     demo.signals = signalfd(-1, &stop, SFD_CLOEXEC);
 
     bool good = run_demo(&demo, &err);
-    if (good)
+    if (good || err.kind == ERR_CANCELLED)
         demo_world_remove(&demo.world);
     else if (demo.world.directory[0])
         fprintf(stderr, "eilpost demo: what happened is in %s\n", demo.world.directory);

@@ -91,18 +91,21 @@ void demo_summary_print(const struct demo_verdict *verdict, const json_t *stats,
     outcome_row("other", verdict->other, 0);
     outcome_row("received by the sink", verdict->received, verdict->expected_delivered);
     outcome_row("received twice", verdict->received_again, 0);
-    printf("\n  %s messages per second (%.2f s, with the second that deferred ones wait), over "
-           "%.0f sessions, on %s\n",
-           cli_thousands((uint64_t)((double)recipients / seconds), rate), seconds,
+    printf(
+        "\n  %s messages per second at the receiver (without the first and last tenth of them);\n",
+        cli_thousands((uint64_t)verdict->received_per_second, rate));
+    printf("  all in %.2f s, with the second that deferred ones wait: %s messages per second; %.0f "
+           "sessions, on %s\n",
+           seconds, cli_thousands((uint64_t)((double)recipients / seconds), rate),
            stats_number(stats, "sessions.opened_total"),
            json_string_value(json_object_get(stats, "io")));
 
     printf("\n  %-14s %10s %10s %10s %10s\n", "milliseconds", "p50", "p95", "p99", "max");
-    stage_row(stats, "queue_wait", "leased until its route is known");
+    stage_row(stats, "queue_wait", "submitted until leased");
     stage_row(stats, "dns", "look-ups");
     stage_row(stats, "connect", "until a session is open");
-    stage_row(stats, "session_wait", "until a session is free");
+    stage_row(stats, "session_wait", "leased until a session takes it");
     stage_row(stats, "transaction", "MAIL until the last reply");
     stage_row(stats, "ack", "outcome until it's recorded");
-    stage_row(stats, "total", "leased until recorded");
+    stage_row(stats, "total", "submitted until delivered");
 }

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/base/err.h"
+#include "engine/base/mem.h"
 #include "engine/base/rng.h"
 #include "engine/cli/demo_world.h"
 
@@ -88,17 +88,36 @@ void demo_verdict_event(struct demo_verdict *verdict, struct slice json)
     json_decref(event);
 }
 
+static int compare_times(const void *a, const void *b)
+{
+    uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+    return left < right ? -1 : left > right;
+}
+
+/** Messages per second between the first and the last tenth. Sorts. */
+static double middle_rate(uint64_t *times_us, size_t count)
+{
+    if (count < 10)
+        return 0;
+    qsort(times_us, count, sizeof *times_us, compare_times);
+    size_t from = count / 10, to = count - 1 - count / 10;
+    uint64_t us = times_us[to] - times_us[from];
+    return us > 0 ? (double)(to - from) * 1e6 / (double)us : 0;
+}
+
 bool demo_verdict_ledger(struct demo_verdict *verdict, const char *path, struct err *err)
 {
     FILE *file = fopen(path, "re");
     if (!file)
         return err_system(err, errno, "%s", path);
     char *line = NULL;
-    size_t room = 0;
+    size_t room = 0, times_room = verdict->recipients.count, times = 0;
+    uint64_t *times_us = mem_array(times_room + 1, sizeof *times_us);
     for (ssize_t n; (n = getline(&line, &room, file)) > 0;) {
         /* time, recipient, Message-ID, digest, first time or again */
         struct slice rest = slice_of(line, (size_t)n);
-        slice_cut(&rest, '\t');
+        struct slice time = slice_cut(&rest, '\t');
+        times += times < times_room && slice_to_u64(time, &times_us[times]);
         struct slice address = slice_cut(&rest, '\t');
         struct demo_expectation *it = map_get(&verdict->recipients, address);
         verdict->received++;
@@ -108,6 +127,8 @@ bool demo_verdict_ledger(struct demo_verdict *verdict, const char *path, struct 
             verdict->received_again += it->received++ > 0;
     }
     free(line);
+    verdict->received_per_second = middle_rate(times_us, times);
+    free(times_us);
     bool good = !ferror(file);
     fclose(file);
     return good || err_system(err, errno, "%s", path);

@@ -16,7 +16,9 @@ struct demo_verdict {
         other;      /* terminal events by kind; deferred: jobs that were at least once */
     uint64_t wrong; /* jobs that didn't end as expected */
     uint64_t received, received_again; /* by the ledger */
-    struct buf complaints;             /* the first of them, one per line */
+    double received_per_second; /* without the first and the last tenth: the speed when it was under
+                                   way */
+    struct buf complaints;      /* the first of them, one per line */
     unsigned complaint_count;
 };
 

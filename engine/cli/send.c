@@ -116,8 +116,8 @@ static bool submit(const struct send *send, const struct campaign *campaign,
 
 static bool send_campaign(struct send *send, struct err *err)
 {
-    struct config config;
-    if (!check_usage(send, err) || !cli_config_load(send->config, &config, err))
+    struct config config = { 0 };
+    if (!check_usage(send, err) || (!send->dry_run && !cli_config_load(send->config, &config, err)))
         return false;
     struct campaign_content content = { 0 };
     struct campaign campaign = { .content = &content,
