@@ -85,6 +85,7 @@ static void collect_ticket(struct tls_filter *filter, const SSL_SESSION *session
 int tls_filter_new_session(SSL *ssl, SSL_SESSION *session)
 {
     struct tls_filter *filter = SSL_get_app_data(ssl);
+    filter->lazy_buffers = true;
     if (filter->wants_tickets && filter->ticket_count < TLS_TICKETS_MAX)
         collect_ticket(filter, session);
     return 0; /* OpenSSL's reference stays OpenSSL's */
@@ -263,6 +264,14 @@ enum tls_status tls_filter_handshake(struct tls_filter *filter, char *text, size
     return broken(filter, text, text_size);
 }
 
+/* 16 KiB per idle session. Only between records: OpenSSL before 3.0.14 would free a half-read one
+ * (CVE-2024-4741). */
+static void release_buffers(struct tls_filter *filter)
+{
+    if (strcmp(SSL_rstate_string(filter->ssl), "RH") == 0 && SSL_free_buffers(filter->ssl))
+        filter->lazy_buffers = false;
+}
+
 enum tls_status tls_filter_read(struct tls_filter *filter, struct slice *plain, char *text,
                                 size_t text_size)
 {
@@ -274,6 +283,8 @@ enum tls_status tls_filter_read(struct tls_filter *filter, struct slice *plain, 
     }
     switch (SSL_get_error(filter->ssl, result)) {
     case SSL_ERROR_WANT_READ:
+        if (filter->lazy_buffers)
+            release_buffers(filter);
         return TLS_WANTS_INPUT;
     case SSL_ERROR_ZERO_RETURN:
         return TLS_CLOSED;

@@ -43,8 +43,10 @@ struct tls_filter {
     struct tls_ticket *tickets[TLS_TICKETS_MAX];
     uint8_t ticket_count;
     bool wants_tickets;
-    bool overflowed; /* output would have passed TLS_OUTPUT_BYTES_MAX */
-    bool broken;     /* OpenSSL refuses anything further, a close_notify too */
+    bool lazy_buffers; /* a ticket has made OpenSSL set up buffers that it only releases after the
+                          next write */
+    bool overflowed;   /* output would have passed TLS_OUTPUT_BYTES_MAX */
+    bool broken;       /* OpenSSL refuses anything further, a close_notify too */
     bool established, resumed, verified;
     char *name; /* heap; "" when there's none */
 };
