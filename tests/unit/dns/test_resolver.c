@@ -190,9 +190,9 @@ START_TEST(no_answer_is_a_timeout_and_is_kept_for_a_while)
     options.tries = 2;
     start(_i);
     ck_assert_int_eq(route_status("silent.example"), DNS_TIMEOUT);
-    ck_assert_uint_eq(dnsd_asked(dnsd, "silent.example", DNSD_MX), 2);
     ck_assert_int_eq(route_status("silent.example"), DNS_TIMEOUT);
-    ck_assert_uint_eq(dnsd_asked(dnsd, "silent.example", DNSD_MX), 2);
+    ck_assert_uint_eq(dns_resolver_stats(resolver)->lookups, 1);
+    ck_assert_uint_le(dnsd_asked(dnsd, "silent.example", DNSD_MX), 2);
     ck_assert_uint_eq(dns_resolver_stats(resolver)->timeouts, 1);
     fixture_stop();
 }
