@@ -61,6 +61,9 @@ void session_end(struct smtp_session *session, const struct smtp_reply *reason, 
 
 static void end_with_text(struct smtp_session *session, enum smtp_phase phase,
                           struct smtp_enhanced enhanced, bool violation, const char *fmt,
+                          va_list args) PRINTF_LIKE(5, 0);
+static void end_with_text(struct smtp_session *session, enum smtp_phase phase,
+                          struct smtp_enhanced enhanced, bool violation, const char *fmt,
                           va_list args)
 {
     char raw[320];

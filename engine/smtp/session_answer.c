@@ -51,13 +51,8 @@ static void finish_by_verdict(struct smtp_session *session, struct smtp_transact
 }
 
 /* Whether the server may still think that the transaction goes on. */
-static bool left_open(const struct smtp_session *session, const struct smtp_transaction *tx)
+static bool left_open(const struct smtp_transaction *tx)
 {
-    bool next_has_rset =
-        tx->node.next != &session->open &&
-        LIST_ENTRY(tx->node.next, struct smtp_transaction, node)->step != STEP_START;
-    if (next_has_rset)
-        return false;
     return tx->chunked || (tx->mail_accepted && tx->state != TRANSACTION_DOT);
 }
 
@@ -66,7 +61,7 @@ bool session_settle(struct smtp_session *session, struct smtp_transaction *tx)
     /* At GO a lone dot is owed. */
     if (tx->verdict == VERDICT_OPEN || tx->replies_due > 0 || tx->state == TRANSACTION_GO)
         return false;
-    if (left_open(session, tx))
+    if (left_open(tx))
         session->needs_rset = true;
     finish_by_verdict(session, tx);
     return true;
@@ -189,7 +184,7 @@ static void dot_reply(struct smtp_session *session, struct smtp_transaction *tx,
     } else if (tx->verdict != VERDICT_OPEN) {
         return; /* session_settle() says it */
     } else if (reply->code >= 400) {
-        session->needs_rset = session->needs_rset || left_open(session, tx);
+        session->needs_rset = session->needs_rset || left_open(tx);
         session_finish(session, tx, SMTP_TX_REFUSED, reply);
     } else {
         assert(tx->committed && !tx->in_flight && tx->replies_due == 0 &&

@@ -120,8 +120,12 @@ void session_opening_reply(struct smtp_session *session, const struct smtp_reply
                           session_phase_awaits(session_phase(session)));
         return;
     }
-    if (session->flight_active && reply->code < 400) {
-        session_violation(session, "answered before it was asked");
+    if (session->flight_active) { /* before it could be asked: a refusal is believed, and nothing
+                                     else is tried */
+        if (reply->code >= 400)
+            session_end(session, reply, false);
+        else
+            session_violation(session, "answered before it was asked");
         return;
     }
     if (session->state == SESSION_GREETING)
