@@ -100,7 +100,7 @@ static void batch_send(struct ack_batch *batch)
 {
     struct queue_partition *partition = batch->partition;
     struct queue *queue = partition->queue;
-    struct slice *args = queue_args(queue, 7 + 6 * batch->count), text = buf_slice(&batch->text);
+    struct slice *args = queue_args(queue, 7 + 7 * batch->count), text = buf_slice(&batch->text);
     buf_clear(&queue->numbers);
     buf_reserve(&queue->numbers, batch->count * 20 + 40);
     char ttl[12];
@@ -118,6 +118,7 @@ static void batch_send(struct ack_batch *batch)
         size_t at = queue->numbers.len;
         buf_append_u64(&queue->numbers, held->retry_at_ms > 0 ? (uint64_t)held->retry_at_ms : 0);
         args[n++] = held->job.id;
+        args[n++] = held->job.submission;
         args[n++] = slice_str(end_name(held->end));
         args[n++] = held->unknown ? SLICE("1") : SLICE("0");
         args[n++] = slice_skip(buf_slice(&queue->numbers), at);

@@ -102,8 +102,8 @@ void queue_discover(struct queue *queue, unsigned jobs, unsigned per_destination
         partition->discovering = true;
         jobs -= n;
         queue->discover_next = (index + 1) % queue->count;
+        queue_flush_later(queue);
     }
-    queue_flush_later(queue);
 }
 
 /* ---- to Redis ---- */

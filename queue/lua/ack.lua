@@ -3,7 +3,8 @@
 -- any more, so it may be repeated.
 -- KEYS  ns:{p}:e epoch (gives the partition's prefix, too)
 -- ARGV  epoch, events to keep, seconds to keep a submission's counters,
---       (id, kind, unknown 0|1, due in ms, record, event) each; kind is the terminal counter's name, "retry" or "release"
+--       (id, submission, kind, unknown 0|1, due in ms, record, event) each; kind is the terminal counter's name,
+--       "retry" or "release"; an empty record: as it was leased
 -- Reply "STALE" or the number of jobs that were in flight
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
     return 'STALE'
@@ -15,54 +16,62 @@ redis.call('HLEN', inflight)
 redis.call('ZCARD', retry)
 redis.call('XLEN', events)
 redis.call('HLEN', prefix .. 'n')
-local counts, ended, now = {}, 0, nil
+local ids = {}
+for a = 4, #ARGV, 7 do
+    ids[#ids + 1] = ARGV[a]
+end
+local held, counts, ended, now = {}, {}, 0, nil
+for i, value in ipairs(redis.call('HMGET', inflight, unpack(ids))) do
+    held[ids[i]] = value
+end
+redis.call('HDEL', inflight, unpack(ids))
 
 local function count(key, field)
-    counts[key] = counts[key] or {}
-    counts[key][field] = (counts[key][field] or 0) + 1
+    local fields = counts[key] or {}
+    counts[key] = fields
+    fields[field] = (fields[field] or 0) + 1
 end
 
-for a = 4, #ARGV, 6 do
-    local id, kind, unknown, due, record, event = unpack(ARGV, a, a + 5)
-    local back = kind == 'retry' or kind == 'release'
-    local dest, leased
-    if back then
-        dest, leased = string.match(redis.call('HGET', inflight, id) or '', '^%S+ %S+ %S+ ([^\t]*)\t(.*)$')
+local function back(kind, dest, due, record)
+    if kind == 'retry' then
+        redis.call('ZADD', retry, due, dest .. '\t' .. record)
+        return
     end
-    if redis.call('HDEL', inflight, id) == 1 then
+    if not now then
+        local time = redis.call('TIME')
+        now = time[1] * 1000 + math.floor(time[2] / 1000)
+    end
+    redis.call('LPUSH', prefix .. 'q:b:' .. dest, record)
+    redis.call('ZADD', ready, 'NX', now, dest)
+end
+
+for a = 4, #ARGV, 7 do
+    local id, sums, kind, unknown, due, record, event = unpack(ARGV, a, a + 6)
+    local value = held[id]
+    if value then
+        held[id] = false -- The same job twice in one call ends once.
         ended = ended + 1
-        record = record ~= '' and record or leased
-        if kind == 'retry' then
-            redis.call('ZADD', retry, due, dest .. '\t' .. record)
-        elseif kind == 'release' then
-            if not now then
-                local time = redis.call('TIME')
-                now = time[1] * 1000 + math.floor(time[2] / 1000)
-            end
-            redis.call('LPUSH', prefix .. 'q:b:' .. dest, record)
-            redis.call('ZADD', ready, 'NX', now, dest)
+        if kind == 'retry' or kind == 'release' then
+            local dest, leased = string.match(value, '^%S+ %S+ %S+ ([^\t]*)\t(.*)$')
+            back(kind, dest, due, record ~= '' and record or leased)
         end
         if kind ~= 'release' then
-            local sums = prefix .. 'c:' .. string.match(id, '^(.*)%-')
-            local name = kind == 'retry' and 'deferred' or kind
-            count(prefix .. 'n', name)
-            count(sums, name)
+            count('n', kind == 'retry' and 'deferred' or kind)
+            count('c:' .. sums, kind == 'retry' and 'deferred' or kind)
             if unknown == '1' then
-                count(prefix .. 'n', 'unknown')
-                count(sums, 'unknown')
+                count('n', 'unknown')
+                count('c:' .. sums, 'unknown')
             end
-        end
-        if event ~= '' then
             redis.call('XADD', events, 'MAXLEN', '~', ARGV[2], '*', 'e', event)
         end
     end
 end
 for key, fields in pairs(counts) do
     for field, n in pairs(fields) do
-        redis.call('HINCRBY', key, field, n)
+        redis.call('HINCRBY', prefix .. key, field, n)
     end
-    if key ~= prefix .. 'n' then
-        redis.call('EXPIRE', key, ARGV[3])
+    if key ~= 'n' then
+        redis.call('EXPIRE', prefix .. key, ARGV[3])
     end
 end
 return ended

@@ -134,7 +134,7 @@ static inline void bed_engine_create(struct bed *bed, struct bed_engine *engine,
     *engine = (struct bed_engine){ 0 };
     struct err err;
     if (journal)
-        ck_assert_msg(queue_journal_open(&engine->journal, bed->folder, 1, 1024, &err), "%s",
+        ck_assert_msg(queue_journal_open(&engine->journal, bed->folder, 1, 16384, &err), "%s",
                       err.text);
     struct queue_options options = {
         .url = bed->redis.url,

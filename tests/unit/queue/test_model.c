@@ -364,6 +364,7 @@ static void step_ack(struct run *run)
             model->jobs[job].attempts--;
         }
         arg(run, "s-%04u", job);
+        arg(run, "s");
         arg(run, "%s", kinds[kind]);
         arg(run, unknown ? "1" : "0");
         arg(run, due ? "1" : "9000000000000");
