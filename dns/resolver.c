@@ -177,7 +177,6 @@ static void lookup_free(struct lookup *lookup)
     ring_timer_stop(&lookup->partner);
     dns_channel_cancel(&lookup->queries[0]);
     dns_channel_cancel(&lookup->queries[1]);
-    dns_request_cancel(&lookup->address_request);
     dns_route_release(lookup->route);
     list_remove(&lookup->node);
     free(lookup);
