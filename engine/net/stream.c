@@ -47,7 +47,6 @@ struct stream_tls {
     struct iovec *iov; /* what is left of the owner's flight, not yet encrypted */
     unsigned iov_count;
     bool flight; /* the owner waits for `sent` */
-    bool closed; /* the peer's close_notify has arrived */
     struct ring_task later;
     struct ring_timer farewell;
     struct stream_failure failure; /* what `later` tells in STREAM_FAILED */
@@ -165,12 +164,14 @@ static void on_farewell_expired(struct ring_timer *timer)
     finish(CONTAINER_OF(timer, struct stream_tls, farewell)->stream, false);
 }
 
-/* Each may close the stream; the filter lives until `closed`. */
+/* In the order in which they came. Each callee may close the stream; the filter lives until
+ * `closed` and frees the rest. */
 static void hand_over_tickets(struct stream *stream)
 {
     struct stream_tls *tls = stream->tls;
-    while (tls->filter.ticket_count > 0 && stream->state == STREAM_SECURE)
-        tls->ticket(tls->ticket_user, tls->filter.tickets[--tls->filter.ticket_count]);
+    struct tls_ticket *ticket;
+    while (stream->state == STREAM_SECURE && (ticket = tls_filter_take_ticket(&tls->filter)))
+        tls->ticket(tls->ticket_user, ticket);
 }
 
 /* One step of the handshake; whether there may be more to do. */
@@ -201,7 +202,6 @@ static bool tls_step_read(struct stream *stream)
         stream->events->received(stream, plain);
         return true;
     case TLS_CLOSED:
-        tls->closed = true;
         if (!stream->ended)
             tell_eof(stream, "closed by the peer");
         return false;
@@ -217,8 +217,6 @@ static bool tls_step_read(struct stream *stream)
 static void tls_received(struct stream *stream, struct slice bytes)
 {
     struct stream_tls *tls = stream->tls;
-    if (tls->closed)
-        return;
     tls->filter.input = bytes;
     bool more = true;
     while (more) {

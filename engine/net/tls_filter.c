@@ -91,6 +91,16 @@ int tls_filter_new_session(SSL *ssl, SSL_SESSION *session)
     return 0; /* OpenSSL's reference stays OpenSSL's */
 }
 
+struct tls_ticket *tls_filter_take_ticket(struct tls_filter *filter)
+{
+    struct tls_ticket *first = filter->tickets[0];
+    if (filter->ticket_count == 0)
+        return NULL;
+    filter->ticket_count--;
+    memmove(&filter->tickets[0], &filter->tickets[1], filter->ticket_count * sizeof first);
+    return first;
+}
+
 /* What OpenSSL calls a reason, said so that an operator knows whose fault it is. */
 static const struct reason {
     int code;
@@ -112,38 +122,35 @@ static const struct reason {
     { SSL_R_EXCESSIVE_MESSAGE_SIZE, "the peer's certificate chain or message is too large", false },
 };
 
+static void explain_verdict(const struct tls_filter *filter, char *text, size_t size)
+{
+    long verdict = SSL_get_verify_result(filter->ssl);
+    if (verdict == X509_V_ERR_HOSTNAME_MISMATCH || verdict == X509_V_ERR_IP_ADDRESS_MISMATCH)
+        snprintf(text, size, "certificate verify failed: it isn't for %s", filter->name);
+    else
+        snprintf(text, size, "certificate verify failed: %s",
+                 X509_verify_cert_error_string(verdict));
+}
+
 static void explain_reason(const struct tls_filter *filter, char *text, size_t size)
 {
     unsigned long error = ERR_peek_error();
-    int reason = ERR_GET_REASON(error);
-    if (filter->overflowed) {
-        snprintf(text, size, "the peer provokes answers without reading them");
-        return;
-    }
-    if (ERR_GET_LIB(error) == ERR_LIB_SSL) {
-        if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
-            long verdict = SSL_get_verify_result(filter->ssl);
-            if (verdict == X509_V_ERR_HOSTNAME_MISMATCH ||
-                verdict == X509_V_ERR_IP_ADDRESS_MISMATCH)
-                snprintf(text, size, "certificate verify failed: it isn't for %s", filter->name);
-            else
-                snprintf(text, size, "certificate verify failed: %s",
-                         X509_verify_cert_error_string(verdict));
+    int reason = ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0;
+    for (size_t i = 0; i < ARRAY_LEN(reasons); i++)
+        if (reasons[i].code == reason && (!reasons[i].handshake || !filter->established)) {
+            snprintf(text, size, "%s", reasons[i].text);
             return;
         }
-        for (size_t i = 0; i < ARRAY_LEN(reasons); i++)
-            if (reasons[i].code == reason && (!reasons[i].handshake || !filter->established)) {
-                snprintf(text, size, "%s", reasons[i].text);
-                return;
-            }
-        if (reason > SSL_AD_REASON_OFFSET) {
-            snprintf(text, size, "the peer refused: %s",
-                     SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET));
-            return;
-        }
-    }
     const char *name = ERR_reason_error_string(error);
-    snprintf(text, size, "%s", name ? name : "unknown error");
+    const char *alert = reason > SSL_AD_REASON_OFFSET && name ? strstr(name, " alert ") : NULL;
+    if (filter->overflowed)
+        snprintf(text, size, "the peer provokes answers without reading them");
+    else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED)
+        explain_verdict(filter, text, size);
+    else if (alert) /* "tlsv13 alert certificate required" */
+        snprintf(text, size, "the peer refused: %s", alert + strlen(" alert "));
+    else
+        snprintf(text, size, "%s", name ? name : "unknown error");
 }
 
 static enum tls_status broken(struct tls_filter *filter, char *text, size_t size)

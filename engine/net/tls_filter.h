@@ -79,5 +79,7 @@ BIO_METHOD *tls_filter_bio_method(void);
 int tls_filter_new_session(SSL *ssl, SSL_SESSION *session);
 /** Gives up one use; the last one frees. */
 void tls_context_release(struct tls_context *context);
+/** The oldest ticket collected, now the caller's; NULL when there's none. */
+struct tls_ticket *tls_filter_take_ticket(struct tls_filter *filter);
 /** Puts a close_notify into the output where that is still allowed. */
 void tls_filter_close_notify(struct tls_filter *filter);
