@@ -173,18 +173,21 @@ SESSIONS = 5000
 
 
 def sessions(options):
-    """5,000 sessions at once against a sink that answers everything after 100 ms."""
+    """5,000 sessions at once against a sink that answers everything after 100 ms.
+
+    The sink offers neither PIPELINING nor CHUNKING, so that a message takes four answers: with fewer, this machine's
+    CPU and not the wait would decide how many sessions have something to do."""
     per_site = SESSIONS // DOMAINS
-    count = options.messages or 400000
+    count = options.messages or 200000
     settings = {
         "workers": options.workers,
         "pool.connections_per_site": per_site,
         "pool.connect_concurrency_per_site": per_site,
-        "queue.jobs_in_flight": SESSIONS * 4,
-        "queue.per_destination": per_site * 8,
+        "queue.jobs_in_flight": SESSIONS,
+        "queue.per_destination": per_site * 2,
     }
     with run_folder(options.keep) as folder:
-        stage = Stage(options, folder, ["--delay-ms", "100"], settings)
+        stage = Stage(options, folder, ["--delay-ms", "100", "--no-pipelining", "--no-chunking"], settings)
         with stopping(stage):
             rows = campaign.write_list(os.path.join(folder, "list.csv"), count, DOMAINS)
             template, _ = campaign.template_of_size(folder, stage.engine, _head_of(rows, folder), MESSAGE_BYTES)
@@ -205,6 +208,8 @@ def sessions(options):
         "engine_bytes_per_session": (rss - rss_before) / open_sessions,
         "engine_rss_before_bytes": rss_before,
         "engine_rss_bytes": rss,
+        "engine_render_bytes": max(sample["render_bytes"] for sample in steady),
+        "jobs_held": max(sample["jobs_held"] for sample in steady),
         "steady_seconds": seconds,
         "messages_per_second": (steady[-1]["messages"] - steady[0]["messages"]) / seconds if seconds else 0.0,
         "sessions_failed": failed,
@@ -216,6 +221,8 @@ def sessions(options):
         ("sessions, least and most while steady", f"{figures['sessions_min']:,} … {figures['sessions_max']:,}", ""),
         ("engine bytes per session", f"{figures['engine_bytes_per_session']:,.0f}", "<= 16,384"),
         ("engine RSS MiB before, with sessions", f"{rss_before / 2**20:.1f}, {rss / 2**20:.1f}", ""),
+        ("of it rendered messages MiB", f"{figures['engine_render_bytes'] / 2**20:.1f}", ""),
+        ("jobs held, most", f"{figures['jobs_held']:,}", ""),
         ("steady for seconds", f"{seconds:.1f}", ""),
         ("messages per second while steady", f"{figures['messages_per_second']:,.0f}", ""),
         ("sessions failed", f"{failed}", "0"),
@@ -229,8 +236,10 @@ def _sample_sessions(stage, submission, count, patience_s):
     while True:
         stage.check_alive()
         report = stage.sink.report()
+        gauges = stage.engine.stats()["gauges"]
         samples.append({"at": time.monotonic(), "open": report["sessions_open"], "messages": report["messages"],
-                        "rss": stage.engine.memory_bytes("VmRSS")})
+                        "rss": stage.engine.memory_bytes("VmRSS"), "render_bytes": gauges["render_bytes"],
+                        "jobs_held": gauges["jobs_held"]})
         if submission.child.poll() not in (None, 0):
             raise Failure(f"submission failed:\n{submission.log_tail()}")
         if report["unique"] >= count and stage.engine.settled():
