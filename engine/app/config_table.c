@@ -177,7 +177,7 @@ static const struct setting rows[] = {
           "Egress identities; messages are spread over them. Empty: one, of the kernel's choice." },
 
     UINT("pool.connections_per_site", pool.connections_per_site, 20, 1, 100000, NULL,
-         "At once per source and worker to the servers of one site."),
+         "At once, per source and over all workers, to the servers of one site."),
     UINT("pool.messages_per_session", pool.messages_per_session, 1000, 1, 1000000, NULL,
          "Then the session is closed."),
     UINT("pool.idle_s", pool.idle_s, 10, 0, 3600, "seconds", "An unused session is kept open."),

@@ -116,6 +116,7 @@ static bool worker_create(struct worker *worker, struct err *err)
         .worker = worker->index,
         .workers = common->workers,
         .owner_lease_ms = config->queue.owner_lease_ms,
+        .events_max = config->queue.events_max,
         .journal = common->journals[worker->index],
         .log = &worker->log,
     };

@@ -99,10 +99,11 @@ static bool submit(const struct send *send, const struct campaign *campaign,
         return false;
     char id[25];
     uint64_t done;
+    int64_t expires_in_s = send->expires_in_s ? send->expires_in_s : config->retry.expire_s;
     struct campaign_progress progress = { .submitted = send->show_progress ? show_submitted : NULL,
                                           .user = (void *)(uintptr_t)send,
                                           .patience_ms = PATIENCE_MS };
-    bool good = campaign_submit(campaign, producer, send->expires_in_s, &progress, id, &done, err);
+    bool good = campaign_submit(campaign, producer, expires_in_s, &progress, id, &done, err);
     producer_close(&producer);
     if (send->show_progress && done > 0)
         fputc('\n', stderr);
@@ -172,8 +173,8 @@ int command_send(int argc, char **argv)
           false },
         { "raw", "FILE", "A whole message (RFC 5322) in place of a template, the same for all.",
           CLI_TEXT, &send.raw, false },
-        { "expires-in", "TIME", "Give up after 90s, 15m, 4h, 2d … (4d).", CLI_DURATION,
-          &send.expires_in_s, false },
+        { "expires-in", "TIME", "Give up after 90s, 15m, 4h, 2d …; without it, retry.expire_s.",
+          CLI_DURATION, &send.expires_in_s, false },
         { "skip-bad", NULL, "Leave bad rows out and submit the rest.", CLI_FLAG, &send.skip_bad,
           false },
         { "dry-run", NULL, "Check all, print the first message, submit nothing.", CLI_FLAG,
