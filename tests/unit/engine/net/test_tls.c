@@ -49,6 +49,16 @@ START_TEST(a_peer_with_tls_1_1_only_is_refused)
 }
 END_TEST
 
+START_TEST(a_peer_without_a_common_cipher_is_called_that)
+{
+    server.max_version = TLS1_2_VERSION;
+    tls_server_prepare(&server);
+    ck_assert_int_eq(SSL_CTX_set_cipher_list(server.context, "eNULL"), 1);
+    connect_with(trusting, "mx.test.example");
+    check_failed("TLS handshake failed: the peer accepts none of the offered ciphers or keys");
+}
+END_TEST
+
 START_TEST(a_context_can_ask_for_tls_1_3)
 {
     server.max_version = TLS1_2_VERSION;
@@ -267,6 +277,7 @@ int main(void)
     tcase_add_loop_test(tcase, a_connection_is_secured_in_any_pieces, 0, ARRAY_LEN(links));
     tcase_add_test(tcase, tls_1_2_is_spoken_where_the_peer_knows_nothing_newer);
     tcase_add_test(tcase, a_peer_with_tls_1_1_only_is_refused);
+    tcase_add_test(tcase, a_peer_without_a_common_cipher_is_called_that);
     tcase_add_test(tcase, a_context_can_ask_for_tls_1_3);
     tcase_add_test(tcase, a_context_with_wrong_options_says_what_is_wrong);
     tcase_add_test(tcase, a_callee_may_start_tls_within_received_and_only_later_bytes_are_tls);
