@@ -105,6 +105,7 @@ struct script {
     const char *log;
     unsigned transactions, depth, recipients; /* 0: 1 */
     unsigned submit_max;                      /* at once; 0: as many as there's room for */
+    unsigned decline; /* so many offers of room */
     bool stay;                                /* don't quit after the last transaction */
     bool whole_only; /* what happens depends on what arrives in one piece */
     bool null_sender, body_8bit, utf8;
@@ -152,7 +153,7 @@ struct play {
     size_t body_at;
     struct buf log;
     struct script_tx tx[16];
-    unsigned submitted, finished;
+    unsigned submitted, finished, declined;
     bool closed;
     int64_t ended_ms;
     unsigned ended_count;
@@ -348,8 +349,12 @@ static void on_ready(struct smtp_session *session)
 
 static void on_writable(struct smtp_session *session)
 {
+    struct play *play = smtp_session_user(session);
     ck_assert_uint_gt(smtp_session_room(session), 0);
-    submit_more(smtp_session_user(session));
+    if (play->declined < play->script->decline)
+        play->declined++;
+    else
+        submit_more(play);
 }
 
 static bool on_body(struct smtp_session *session, struct smtp_transaction *tx, bool chunked,

@@ -193,6 +193,15 @@ static const struct script chunked[] = {
       .log = "ready; chunk0; commit0; chunk1; commit1; sent0; sent1; done0 accepted 250@dot; "
              "chunk2; commit2; sent2; "
              "done1 accepted 250@dot; done2 accepted 250@dot; " QUITTED },
+    { .name = "room that was declined is offered again after a transaction",
+      .steps = { HELLO(CHUNK), C(MAIL RCPT LAST), S("250 ok\r\n250 ok\r\n250 q0\r\n"),
+                 C(MAIL RCPT LAST), S("250 ok\r\n250 ok\r\n250 q1\r\n"), QUIT },
+      .transactions = 2,
+      .depth = 2,
+      .submit_max = 1,
+      .decline = 1,
+      .log = "ready; chunk0; commit0; sent0; done0 accepted 250@dot; chunk1; commit1; sent1; "
+             "done1 accepted 250@dot; " QUITTED },
     { .name = "all recipients refused: the chunk's reply is counted and no verdict",
       .steps = { HELLO(CHUNK), C(MAIL RCPT RCPT1 LAST),
                  S("250 ok\r\n550 no\r\n551 no\r\n554 no valid recipients\r\n"),
