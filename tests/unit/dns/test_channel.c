@@ -337,7 +337,7 @@ END_TEST
 
 START_TEST(without_any_server_there_is_a_failure_at_once)
 {
-    start(_i, 30000, 3, false);
+    start(_i, 30000, 1, false);
     dnsd_stop(dnsd);
     int64_t before = ring_clock_us(ring);
     ck_assert_str_eq(hosts_of("one.example"), "failed");
