@@ -217,7 +217,7 @@ setgid_group = postdrop
 myhostname = mx.postfix.test
 mydestination =
 mynetworks = 127.0.0.0/8
-inet_interfaces = {address}
+inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 relay_domains =
 alias_maps =
@@ -238,9 +238,6 @@ smtpd_tls_cert_file = {folder}/certificate.pem
 smtpd_tls_key_file = {folder}/key.pem
 smtpd_tls_session_cache_database =
 smtputf8_enable = yes
-maillog_file = {folder}/maillog
-maillog_file_prefixes = {folder}
-import_environment =
 """
 
 POSTFIX_MASTER = """
@@ -261,7 +258,6 @@ retry unix - - n - - error
 discard unix - - n - - discard
 virtual unix - n n - - virtual
 anvil unix - - n - 1 anvil
-postlog unix-dgram n - n - 1 postlogd
 """
 
 
@@ -296,7 +292,7 @@ class Postfix(Peer):
             raise AssertionError(f"postfix {verb}: {done.stderr}{done.stdout}")
 
     def command(self):
-        return ["/usr/lib/postfix/sbin/master", "-c", self.config, "-d"]
+        return ["/usr/lib/postfix/sbin/master", "-c", self.config, "-s"]
 
     def serving(self):
         return answers_tcp(self.address, self.port)
