@@ -268,19 +268,6 @@ static void epoll_poll_open(struct ring_poll *poll)
 
 /* ---- the loop ---- */
 
-static void epoll_flush(struct ring *ring)
-{
-    list_for_each_safe (node, &ring->working) {
-        struct ring_socket *socket = LIST_ENTRY(node, struct ring_socket, node);
-        if ((socket->work & WORK_SEND) == 0)
-            continue;
-        socket->work &= (uint8_t)~WORK_SEND;
-        epoll_send_now(socket);
-        if (socket->work == 0) /* the kernel is full: an edge will say more */
-            list_remove(node);
-    }
-}
-
 static void epoll_drop_wake(struct ring_epoll *self)
 {
     uint64_t count;
@@ -290,7 +277,7 @@ static void epoll_drop_wake(struct ring_epoll *self)
 static void epoll_wait_turn(struct ring *ring, int64_t wait_ms)
 {
     struct ring_epoll *self = epoll_of(ring);
-    epoll_flush(ring);
+    ring_work_start(ring);
     wait_ms = MIN_OF(ring_wait_ms(ring, wait_ms), (int64_t)EPOLL_WAIT_MAX_MS);
     int count = epoll_wait(self->fd, self->events, EPOLL_EVENTS_MAX, (int)wait_ms);
     assert(count >= 0 || errno == EINTR);
@@ -342,6 +329,7 @@ static const struct ring_ops epoll_ops = {
     .adopt = epoll_adopt,
     .receive = epoll_receive,
     .send = epoll_send,
+    .flush = epoll_send_now,
     .quickack = epoll_quickack,
     .shutdown = epoll_shutdown,
     .close = epoll_close,

@@ -126,7 +126,8 @@ struct ring_socket_events {
     /** Nothing more will be received: the peer's FIN (error 0) or a failure (errno, e.g.
      * ECONNRESET). Once. */
     void (*ended)(struct ring_socket *socket, int error);
-    /** The flight of ring_socket_send() is wholly in the kernel (0), or sending failed (errno). */
+    /** The flight of ring_socket_send() is wholly in the kernel (0), or sending failed (errno).
+     * Comes before the `received` of an answer to the whole flight. */
     void (*sent)(struct ring_socket *socket, int error);
     /** After ring_socket_close(): nothing refers to the structure any more. The last callback; may
      * be NULL. */

@@ -30,6 +30,8 @@ struct ring_ops {
     void (*receive)(struct ring_socket *socket);
     /** socket->iov is to be sent. */
     void (*send)(struct ring_socket *socket);
+    /** socket->work had WORK_SEND: try it; may be NULL. */
+    void (*flush)(struct ring_socket *socket);
     void (*quickack)(struct ring_socket *socket);
     /** FIN, now: nothing is being sent. */
     void (*shutdown)(struct ring_socket *socket);
@@ -76,6 +78,7 @@ enum socket_work {
     WORK_CONNECTED = 1 << 2,
     WORK_SENT = 1 << 3,
     WORK_CLOSED = 1 << 4,
+    WORK_ACK = 1 << 5,
 };
 
 enum poll_state { POLL_IDLE, POLL_OPEN, POLL_CLOSING };
@@ -141,6 +144,9 @@ static inline void *ring_slot_object(const struct ring *ring, uint32_t slot, uin
 
 /** Puts the socket on the list of those with work. */
 void ring_work_add(struct ring_socket *socket, enum socket_work work);
+/** Starts, before the turn waits, what was asked for since the last: flights (through ops->flush)
+ * and acknowledgements, unless a flight carries them. */
+void ring_work_start(struct ring *ring);
 /** Runs what sockets on the list wait for; what they add is for the next turn. */
 void ring_work_run(struct ring *ring);
 void ring_polls_run(struct ring *ring);

@@ -212,24 +212,16 @@ static void sim_jump(struct ring_sim_body *self, int64_t limit)
     }
 }
 
-static void sim_flush(struct ring *ring)
+static void sim_flush(struct ring_socket *socket)
 {
-    list_for_each_safe (node, &ring->working) {
-        struct ring_socket *socket = LIST_ENTRY(node, struct ring_socket, node);
-        if ((socket->work & WORK_SEND) == 0)
-            continue;
-        socket->work &= (uint8_t)~WORK_SEND;
-        sim_flight_send(sim_peer_of(socket));
-        if (socket->work == 0)
-            list_remove(node);
-    }
+    sim_flight_send(sim_peer_of(socket));
 }
 
 static void sim_wait(struct ring *ring, int64_t wait_ms)
 {
     struct ring_sim_body *self = sim_of(ring);
     struct ring_sim *sim = self->sim;
-    sim_flush(ring);
+    ring_work_start(ring);
     sim_jump(self, wait_ms < 0 ? INT64_MAX : sim->now_ms + wait_ms);
     sim_clock(ring);
     /* What these cause at once is for the next turn, as on a real ring. */
@@ -286,6 +278,7 @@ static const struct ring_ops sim_ops = {
     .adopt = sim_adopt,
     .receive = sim_receive,
     .send = sim_send,
+    .flush = sim_flush,
     .quickack = sim_quickack,
     .shutdown = sim_shutdown,
     .close = sim_close,

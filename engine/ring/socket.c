@@ -70,7 +70,7 @@ bool ring_socket_sending(const struct ring_socket *socket)
 void ring_socket_quickack(struct ring_socket *socket)
 {
     if (socket->state == SOCKET_OPEN && (socket->flags & SOCKET_TCP))
-        socket->ring->ops->quickack(socket);
+        ring_work_add(socket, WORK_ACK);
 }
 
 void ring_socket_shutdown(struct ring_socket *socket)
@@ -170,6 +170,21 @@ void ring_work_add(struct ring_socket *socket, enum socket_work work)
         list_push_back(&socket->ring->working, &socket->node);
 }
 
+void ring_work_start(struct ring *ring)
+{
+    list_for_each_safe (node, &ring->working) {
+        struct ring_socket *socket = LIST_ENTRY(node, struct ring_socket, node);
+        unsigned work = socket->work;
+        socket->work &= (uint8_t) ~(WORK_SEND | WORK_ACK);
+        if ((work & WORK_ACK) && (socket->flags & SOCKET_SENDING) == 0)
+            ring->ops->quickack(socket);
+        if (work & WORK_SEND)
+            ring->ops->flush(socket);
+        if (socket->work == 0)
+            list_remove(node);
+    }
+}
+
 static void ring_socket_finish(struct ring_socket *socket)
 {
     if (socket->slot != 0)
@@ -184,7 +199,7 @@ static void ring_socket_finish(struct ring_socket *socket)
 static void ring_work_one(struct ring_socket *socket)
 {
     unsigned work = socket->work;
-    socket->work &= WORK_SEND;
+    socket->work &= WORK_SEND | WORK_ACK;
     if (work & WORK_CONNECTED)
         ring_event_connected(socket, socket->error);
     if (work & WORK_SENT)

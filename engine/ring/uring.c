@@ -423,6 +423,7 @@ static void uring_enter(struct ring_uring *self, int64_t wait_ms)
 static void uring_wait(struct ring *ring, int64_t wait_ms)
 {
     struct ring_uring *self = uring_of(ring);
+    ring_work_start(ring);
     uring_enter(self, ring_wait_ms(ring, wait_ms));
     ring_system_clock(ring);
     if (UNLIKELY(IO_URING_READ_ONCE(*self->uring.sq.kflags) & IORING_SQ_CQ_OVERFLOW))

@@ -28,6 +28,7 @@ struct end {
     struct ring_socket socket;
     struct world *world;
     /* what it does */
+    bool in_order; /* nothing may arrive while it sends */
     bool echo, leave, close_on_bytes, close_on_connect, close_on_sent, reset;
     size_t pause_at; /* pauses once it has that many bytes; 0: never */
     /* what it saw */
@@ -90,6 +91,7 @@ static void on_received(struct ring_socket *socket, struct slice bytes)
     struct end *end = end_of(socket);
     ck_assert_uint_gt(bytes.len, 0);
     ck_assert_int_eq(end->ended, 0);
+    ck_assert(!end->in_order || !ring_socket_sending(socket));
     if (end->received + bytes.len > end->room) {
         end->room = (end->received + bytes.len) * 2;
         end->bytes = mem_realloc(end->bytes, end->room);

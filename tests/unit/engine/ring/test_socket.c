@@ -218,6 +218,20 @@ START_TEST(small_flights_keep_their_order)
 }
 END_TEST
 
+START_TEST(a_flight_ends_before_its_answer_arrives)
+{
+    struct stage *stage = stage_on(_i);
+    stage->world.echo = true;
+    struct end *client = world_pair(&stage->world);
+    client->in_order = true;
+    for (size_t i = 1; i <= 200; i++) {
+        end_send(client, "EHLO here\r\n", 11);
+        TURN_UNTIL(stage->world.ring, client->received == i * 11);
+    }
+    stage_free(stage, client, stage->world.accepted);
+}
+END_TEST
+
 START_TEST(an_empty_flight_is_sent_at_once)
 {
     struct stage *stage = stage_on(_i);
@@ -553,7 +567,8 @@ int main(void)
     CASE_LOOP(both, CASES, a_refused_connect_says_so, no_descriptor_left_fails_through_connected,
               a_socket_never_opened_can_be_closed_and_one_closed_be_used_again,
               a_large_flight_of_many_vectors_comes_back_whole, small_flights_keep_their_order,
-              an_empty_flight_is_sent_at_once, a_half_closed_peer_can_still_be_sent_to,
+              an_empty_flight_is_sent_at_once, a_flight_ends_before_its_answer_arrives,
+              a_half_closed_peer_can_still_be_sent_to,
               a_shutdown_while_connecting_follows_the_connection,
               a_flight_to_a_peer_that_goes_away_fails);
     CASE_LOOP(both, CASES, a_paused_socket_holds_its_peer_back_until_it_goes_on,
