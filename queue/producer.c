@@ -129,9 +129,13 @@ static bool connect_to(struct producer *producer, const char *url, struct err *e
     explicit_bzero(&parsed.password, sizeof parsed.password);
     char db[12];
     snprintf(db, sizeof db, "%u", parsed.db);
-    /* A Redis that was just started may be reading its files for a while. */
+    if (ok)
+        ok = producer_reply_done(producer,
+                                 PRODUCER_COMMAND(producer, err, SLICE("SELECT"), slice_str(db)),
+                                 err);
+    /* A Redis that was just started may be reading its files for a while; it takes SELECT then, but not PING. */
     for (int waited = 0; ok; waited += WAIT_STEP_MS) {
-        redisReply *reply = PRODUCER_COMMAND(producer, err, SLICE("SELECT"), slice_str(db));
+        redisReply *reply = PRODUCER_COMMAND(producer, err, SLICE("PING"));
         bool loading = reply && reply->type == REDIS_REPLY_ERROR &&
                        slice_starts_with(slice_str(reply->str), SLICE("LOADING"));
         if (!loading || waited > LOADING_MS_MAX)
@@ -194,6 +198,16 @@ bool producer_open(struct producer **out, const char *url, const char *name_spac
     }
     *out = producer;
     return true;
+}
+
+bool producer_reopen(struct producer *producer, const char *url, struct err *err)
+{
+    if (producer->context)
+        redisFree(producer->context);
+    free(producer->place);
+    producer->context = NULL;
+    producer->place = NULL;
+    return connect_to(producer, url, err);
 }
 
 void producer_close(struct producer **producer)

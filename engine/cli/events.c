@@ -11,6 +11,7 @@
 #include "queue/producer.h"
 
 #define WAIT_MS 500
+#define RECONNECT_MS 200
 
 struct printer {
     const char *submission; /* NULL: all */
@@ -31,22 +32,49 @@ static void print_event(void *user, struct slice json)
     putchar('\n');
 }
 
-static bool interrupted(int signals)
+static bool interrupted(int signals, int wait_ms)
 {
     struct pollfd wait = { .fd = signals, .events = POLLIN };
-    return poll(&wait, 1, 0) == 1;
+    return poll(&wait, 1, wait_ms) == 1;
 }
 
-static bool print_events(struct producer *producer, struct printer *printer, bool follow,
-                         bool only_new, int signals, struct err *err)
+/** A follower outlives its Redis: tries until it's back, and goes on where it was. False when
+ * interrupted. */
+static bool reconnect(struct producer *producer, const char *url, int signals,
+                      const struct err *why)
 {
-    for (bool from_start = !only_new; !interrupted(signals); from_start = false) {
+    struct err err;
+    fprintf(stderr, "eilpost events: %s; waiting for it\n", why->text);
+    while (!interrupted(signals, RECONNECT_MS))
+        if (producer_reopen(producer, url, &err)) {
+            fprintf(stderr, "eilpost events: connected again\n");
+            return true;
+        }
+    return false;
+}
+
+struct reading {
+    struct producer *producer;
+    const char *url;
+    bool follow, only_new;
+    int signals;
+};
+
+static bool print_events(struct reading *reading, struct printer *printer, struct err *err)
+{
+    bool from_start = !reading->only_new;
+    while (!interrupted(reading->signals, 0)) {
         printer->seen = 0;
-        if (!producer_events(producer, from_start, follow ? WAIT_MS : 0, print_event, printer, err))
-            return false;
+        int wait_ms = reading->follow ? WAIT_MS : 0;
+        bool good =
+            producer_events(reading->producer, from_start, wait_ms, print_event, printer, err);
         if (fflush(stdout) != 0) /* the reader of the pipe has gone: that's all right */
             return errno == EPIPE || err_system(err, errno, "can't write");
-        if (!follow && printer->seen == 0)
+        if (!good && (!reading->follow || err->kind != ERR_REDIS))
+            return false;
+        if (!good && !reconnect(reading->producer, reading->url, reading->signals, err))
+            return true;
+        if (good && !reading->follow && printer->seen == 0)
             return true;
     }
     return true;
@@ -59,7 +87,8 @@ int command_events(int argc, char **argv)
     const struct cli_option options[] = {
         { "config", "FILE", "The configuration; without it /etc/eilpost/eilpost.yaml.", CLI_TEXT,
           &path, false },
-        { "follow", NULL, "Go on with new events until interrupted.", CLI_FLAG, &follow, false },
+        { "follow", NULL, "Go on with new events until interrupted, even when Redis restarts.",
+          CLI_FLAG, &follow, false },
         { "new", NULL, "Only events from now on; implies --follow.", CLI_FLAG, &only_new, false },
         { "submission", "ID", "Only those of this submission.", CLI_TEXT, &submission, false },
     };
@@ -92,15 +121,19 @@ int command_events(int argc, char **argv)
     int signals = signalfd(-1, &stop, SFD_CLOEXEC);
 
     struct config config;
-    struct producer *producer = NULL;
+    char url[1024];
     struct printer printer = { .submission = submission };
+    struct reading reading = {
+        .url = url, .follow = follow || only_new, .only_new = only_new, .signals = signals
+    };
     struct err err = { 0 };
     if (!cli_config_load(path, &config, &err))
         return cli_fail("events", &err);
-    bool good = cli_producer_open(&producer, &config, &err) &&
-                print_events(producer, &printer, follow || only_new, only_new, signals, &err);
-    if (producer)
-        producer_close(&producer);
+    bool good = cli_producer_open(&reading.producer, &config, &err) &&
+                cli_redis_url(&config, url, sizeof url, &err) &&
+                print_events(&reading, &printer, &err);
+    if (reading.producer)
+        producer_close(&reading.producer);
     config_free(&config);
     close(signals);
     return good ? CLI_OK : cli_fail("events", &err);
