@@ -1,5 +1,6 @@
-/* The engine's main thread: prepares what workers share, starts them and the stats endpoint, waits for a signal, stops all in order. It does no
- * delivery work itself, and it never leaves while a child (the private Redis) depends on it. */
+/* The engine's main thread: prepares what workers share, starts them and the stats endpoint, waits
+ * for a signal, stops all in order. It does no delivery work itself, and it never leaves while a
+ * child (the private Redis) depends on it. */
 #include "engine/app/app.h"
 
 #include <arpa/inet.h>
@@ -43,7 +44,8 @@ static void raise_file_limit(const struct log *log)
         return;
     limit.rlim_cur = limit.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
-        log_warn(log, "file-limit", "can't raise the limit of open files to %llu", (unsigned long long)limit.rlim_max);
+        log_warn(log, "file-limit", "can't raise the limit of open files to %llu",
+                 (unsigned long long)limit.rlim_max);
 }
 
 static bool prepare_sources(struct app *app, struct err *err)
@@ -68,8 +70,8 @@ static bool prepare_sources(struct app *app, struct err *err)
         else if (inet_pton(AF_INET6, from->address, &v6->sin6_addr) == 1)
             v6->sin6_family = AF_INET6;
         else if (from->address[0])
-            return err_set(err, ERR_CONFIG, "%s: sources[%u].address '%s' is neither IPv4 nor IPv6", config->path, i,
-                           from->address);
+            return err_set(err, ERR_CONFIG, "%s: sources[%u].address '%s' is neither IPv4 nor IPv6",
+                           config->path, i, from->address);
     }
     return true;
 }
@@ -85,7 +87,8 @@ static bool prepare_redis(struct app *app, struct err *err)
             return err_prefix(err, "private Redis");
         snprintf(app->redis_url, sizeof app->redis_url, "%s", embedded_redis_url(app->redis));
     }
-    return queue_check(app->redis_url, config->redis.name_space, config->redis.partitions, app->log, err);
+    return queue_check(app->redis_url, config->redis.name_space, config->redis.partitions, app->log,
+                       err);
 }
 
 static bool start_workers(struct app *app, struct err *err)
@@ -150,7 +153,8 @@ static bool app_start(struct app *app, struct err *err)
     raise_file_limit(app->log);
     if (!node_open(config->state_dir, app->node, err) || !prepare_sources(app, err))
         return false;
-    if (!queue_journal_open(&app->journal, config->state_dir, app->worker_count, config->queue.jobs_in_flight, err))
+    if (!queue_journal_open(&app->journal, config->state_dir, app->worker_count,
+                            config->queue.jobs_in_flight, err))
         return false;
     for (unsigned i = 0; i < app->worker_count; i++)
         app->journals[i] = queue_journal_worker(app->journal, i);
@@ -169,8 +173,9 @@ bool app_run(const struct config *config, const struct log *log, struct err *err
     struct app app = { .config = config, .log = log };
     bool ok = app_start(&app, err);
     if (ok) {
-        log_info(log, "started", "node %s, %u workers on %s, stats at http://%s/", app.node, app.worker_count,
-                 worker_view(app.workers[0]).io, config->api.enabled ? api_address(app.api) : "(off)");
+        log_info(log, "started", "node %s, %u workers on %s, stats at http://%s/", app.node,
+                 app.worker_count, worker_view(app.workers[0]).io,
+                 config->api.enabled ? api_address(app.api) : "(off)");
         int signal_number = 0;
         while (sigwait(&signals, &signal_number) != 0) {
             /* interrupted */

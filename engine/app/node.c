@@ -74,7 +74,8 @@ bool node_open(const char *state_dir, char id[NODE_ID_MAX + 1], struct err *err)
     close(fd);
     struct slice found = slice_trim(slice_of(text, len > 0 ? (size_t)len : 0));
     if (!id_valid(found))
-        return err_set(err, ERR_CONFIG, "'%s' doesn't hold a node id; delete it to get a new one", path);
+        return err_set(err, ERR_CONFIG, "'%s' doesn't hold a node id; delete it to get a new one",
+                       path);
     snprintf(id, NODE_ID_MAX + 1, "%.*s", SLICE_FMT(found));
     return true;
 }

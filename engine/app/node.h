@@ -4,5 +4,6 @@
 
 #define NODE_ID_MAX 40
 
-/** Creates the state directory (0700, parents too) if it isn't there, and reads or makes the node id in its file `node-id`. */
+/** Creates the state directory (0700, parents too) if it isn't there, and reads or makes the node
+ * id in its file `node-id`. */
 MUST_USE bool node_open(const char *state_dir, char id[NODE_ID_MAX + 1], struct err *err);

@@ -4,7 +4,8 @@
 #include "engine/message/address.h"
 #include "engine/message/content.h"
 
-static bool schema_open(void *user, struct slice content, struct ingest_schema *out, struct err *err)
+static bool schema_open(void *user, struct slice content, struct ingest_schema *out,
+                        struct err *err)
 {
     (void)user;
     struct message_content *compiled;
@@ -22,14 +23,16 @@ static void schema_close(void *user, struct ingest_schema *schema)
     message_content_destroy(&compiled);
 }
 
-static bool destination(void *user, struct slice address, char out[256], size_t *len, struct err *err)
+static bool destination(void *user, struct slice address, char out[256], size_t *len,
+                        struct err *err)
 {
     (void)user;
     struct address parsed;
     if (!address_parse(address, &parsed, err))
         return false;
     if (!dns_name_normalise(parsed.domain, out, len))
-        return err_set(err, ERR_INPUT, "'%.*s' isn't a domain that can be looked up", SLICE_FMT(parsed.domain));
+        return err_set(err, ERR_INPUT, "'%.*s' isn't a domain that can be looked up",
+                       SLICE_FMT(parsed.domain));
     return true;
 }
 

@@ -14,9 +14,12 @@ static int64_t monotonic_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-void app_stats_init(struct app_stats *stats, struct worker *const *workers, unsigned count, const char *node)
+void app_stats_init(struct app_stats *stats, struct worker *const *workers, unsigned count,
+                    const char *node)
 {
-    *stats = (struct app_stats){ .workers = workers, .worker_count = count, .node = node, .started_ms = monotonic_ms() };
+    *stats = (struct app_stats){
+        .workers = workers, .worker_count = count, .node = node, .started_ms = monotonic_ms()
+    };
 }
 
 static void read_counters(const struct worker_view *view, struct stats_counters *out)
@@ -89,10 +92,13 @@ static void add_queue(const struct queue_stats *from, struct stats_queue *into)
 static void add_stages(const struct deliver_stats *deliver, struct histogram stages[STATS_STAGES])
 {
     const struct histogram *from[STATS_STAGES] = {
-        [STATS_QUEUE_WAIT] = &deliver->queue_wait, [STATS_DNS] = &deliver->dns,
-        [STATS_CONNECT] = &deliver->connect,       [STATS_TLS] = &deliver->tls,
+        [STATS_QUEUE_WAIT] = &deliver->queue_wait,
+        [STATS_DNS] = &deliver->dns,
+        [STATS_CONNECT] = &deliver->connect,
+        [STATS_TLS] = &deliver->tls,
         [STATS_SESSION_WAIT] = &deliver->session_wait,
-        [STATS_TRANSACTION] = &deliver->transaction, [STATS_ACK] = &deliver->ack,
+        [STATS_TRANSACTION] = &deliver->transaction,
+        [STATS_ACK] = &deliver->ack,
         [STATS_TOTAL] = &deliver->total,
     };
     for (unsigned i = 0; i < STATS_STAGES; i++)
@@ -115,7 +121,8 @@ void app_stats_snapshot(void *user, struct stats_snapshot *out)
         worker->recordable = LOAD(view.queue->recordable);
         out->recordable &= worker->recordable;
         out->io = view.io;
-        add_all((uint64_t *)&out->counters, (const uint64_t *)&worker->counters, sizeof worker->counters);
+        add_all((uint64_t *)&out->counters, (const uint64_t *)&worker->counters,
+                sizeof worker->counters);
         add_all((uint64_t *)&out->gauges, (const uint64_t *)&worker->gauges, sizeof worker->gauges);
         add_queue(view.queue, &out->queue);
         add_stages(view.deliver, out->stages);
@@ -129,7 +136,8 @@ bool app_stats_healthy(void *user, char *reason, size_t room)
         struct worker_view view = worker_view(stats->workers[i]);
         if (LOAD(view.queue->recordable))
             continue;
-        snprintf(reason, room, "worker %u can't record outcomes in Redis; it sends nothing until it can", i);
+        snprintf(reason, room,
+                 "worker %u can't record outcomes in Redis; it sends nothing until it can", i);
         return false;
     }
     return true;

@@ -1,5 +1,6 @@
-/* A worker's life: create in the order ring, resolver, TLS, delivery, queue, ingest; stop in the order ingest (nothing new), delivery (open
- * transactions end), queue (acks flushed, partitions given up), resolver, ring. */
+/* A worker's life: create in the order ring, resolver, TLS, delivery, queue, ingest; stop in the
+ * order ingest (nothing new), delivery (open transactions end), queue (acks flushed, partitions
+ * given up), resolver, ring. */
 #include "engine/app/worker.h"
 
 #include <pthread.h>
@@ -10,8 +11,8 @@
 #include "engine/app/schema.h"
 #include "engine/base/mem.h"
 
-#define STOP_OPEN_MS 30000  /* for transactions under way */
-#define STOP_FLUSH_MS 5000  /* for acks */
+#define STOP_OPEN_MS 30000 /* for transactions under way */
+#define STOP_FLUSH_MS 5000 /* for acks */
 #define RENDER_BYTES_MAX ((size_t)256 << 20)
 #define CONTENT_BYTES_MAX ((size_t)256 << 20)
 
@@ -56,7 +57,8 @@ static bool worker_create_delivery(struct worker *worker, struct err *err)
     const struct worker_common *common = worker->common;
     const struct config *config = common->config;
     if (config->smtp.tls != SMTP_TLS_OFF &&
-        !tls_context_create(&worker->tls, &(struct tls_context_options){ .verify = TLS_VERIFY_NONE }, err))
+        !tls_context_create(&worker->tls,
+                            &(struct tls_context_options){ .verify = TLS_VERIFY_NONE }, err))
         return false;
     struct deliver_options options = {
         .port = config->smtp.port,
@@ -93,7 +95,9 @@ static bool worker_create(struct worker *worker, struct err *err)
     const struct worker_common *common = worker->common;
     const struct config *config = common->config;
     unsigned entries = 4096;
-    struct ring_options ring = { .body = config->io, .submission_entries = entries, .log = &worker->log };
+    struct ring_options ring = { .body = config->io,
+                                 .submission_entries = entries,
+                                 .log = &worker->log };
     if (!ring_create(&worker->ring, &ring, err))
         return err_prefix(err, "io");
     struct dns_options dns = {
@@ -120,7 +124,8 @@ static bool worker_create(struct worker *worker, struct err *err)
         .journal = common->journals[worker->index],
         .log = &worker->log,
     };
-    if (!queue_create(&worker->queue, worker->ring, &queue, &deliver_queue_events, worker->deliver, err))
+    if (!queue_create(&worker->queue, worker->ring, &queue, &deliver_queue_events, worker->deliver,
+                      err))
         return err_prefix(err, "queue");
     deliver_attach(worker->deliver, worker->queue);
     struct ingest_options ingest = {
@@ -205,7 +210,8 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
-bool worker_start(struct worker **out, const struct worker_common *common, unsigned index, struct err *err)
+bool worker_start(struct worker **out, const struct worker_common *common, unsigned index,
+                  struct err *err)
 {
     struct worker *worker = mem_zalloc(sizeof *worker);
     worker->common = common;

@@ -23,13 +23,15 @@ struct worker_common {
 };
 
 /** Starts the thread and waits until it runs or has failed to. */
-MUST_USE bool worker_start(struct worker **out, const struct worker_common *common, unsigned index, struct err *err);
+MUST_USE bool worker_start(struct worker **out, const struct worker_common *common, unsigned index,
+                           struct err *err);
 /** Asks it to stop; returns at once. */
 void worker_stop(struct worker *worker);
 /** Waits for its end and frees it. */
 void worker_join(struct worker **worker);
 
-/** For the stats thread; pointers stay valid until worker_join(). NULL members before the worker runs. */
+/** For the stats thread; pointers stay valid until worker_join(). NULL members before the worker
+ * runs. */
 struct worker_view {
     const struct deliver_stats *deliver;
     const struct queue_stats *queue;

@@ -1,5 +1,5 @@
-/* The minimum of RELIABILITY's reply table: action by scope and first digit, category by enhanced code (RFC 3463).
- * The order of the tables matters: the first match wins. */
+/* The minimum of RELIABILITY's reply table: action by scope and first digit, category by enhanced
+ * code (RFC 3463). The order of the tables matters: the first match wins. */
 #include "engine/classify/verdict.h"
 
 struct category_rule {
@@ -9,13 +9,13 @@ struct category_rule {
 };
 
 static const struct category_rule category_rules[] = {
-    { 1, 1, "bad-mailbox" },     { 1, 2, "bad-domain" },      { 1, 3, "bad-mailbox" },
-    { 1, 6, "bad-mailbox" },     { 1, 10, "bad-domain" },     { 2, 1, "inactive" },
-    { 2, 2, "mailbox-full" },    { 2, 3, "too-large" },       { 3, 4, "too-large" },
-    { 4, 1, "network" },         { 4, 2, "network" },         { 4, 3, "dns" },
-    { 4, 4, "dns" },             { 4, 7, "expired" },         { 6, -1, "content" },
-    { 7, 1, "policy" },          { 7, 10, "tls" },            { 7, -1, "policy" },
-    { 5, -1, "protocol" },       { 4, -1, "network" },        { 1, -1, "bad-mailbox" },
+    { 1, 1, "bad-mailbox" },  { 1, 2, "bad-domain" },  { 1, 3, "bad-mailbox" },
+    { 1, 6, "bad-mailbox" },  { 1, 10, "bad-domain" }, { 2, 1, "inactive" },
+    { 2, 2, "mailbox-full" }, { 2, 3, "too-large" },   { 3, 4, "too-large" },
+    { 4, 1, "network" },      { 4, 2, "network" },     { 4, 3, "dns" },
+    { 4, 4, "dns" },          { 4, 7, "expired" },     { 6, -1, "content" },
+    { 7, 1, "policy" },       { 7, 10, "tls" },        { 7, -1, "policy" },
+    { 5, -1, "protocol" },    { 4, -1, "network" },    { 1, -1, "bad-mailbox" },
 };
 
 static const char *category_of(const struct classify_reply *reply)
@@ -50,7 +50,8 @@ struct verdict classify_verdict(const struct classify_reply *reply)
     bool permanent = reply->code >= 500;
     switch (reply->scope) {
     case CLASSIFY_DNS:
-        verdict.destination_wide = !permanent; /* a permanent one is cached and costs nothing to repeat */
+        verdict.destination_wide =
+            !permanent; /* a permanent one is cached and costs nothing to repeat */
         break;
     case CLASSIFY_HOST:
         /* A refusing host says nothing about the message, and it may let us in later. */
@@ -58,7 +59,8 @@ struct verdict classify_verdict(const struct classify_reply *reply)
         verdict.destination_wide = true;
         break;
     case CLASSIFY_RECIPIENT:
-        /* 552 to RCPT means "too many recipients" and is to be read as 452 (RFC 5321, 4.5.3.1.10). */
+        /* 552 to RCPT means "too many recipients" and is to be read as 452 (RFC 5321, 4.5.3.1.10).
+         */
         if (reply->code == 552)
             permanent = false;
         break;

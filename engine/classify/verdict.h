@@ -1,6 +1,7 @@
 #pragma once
-/* From a reply to a verdict: delivered, retry or bounce, the category, and how far it reaches (DESIGN, decision 12).
- * A reply of our own making (DNS failure, time-out, TLS refused) goes through the same rules as a peer's. */
+/* From a reply to a verdict: delivered, retry or bounce, the category, and how far it reaches
+ * (DESIGN, decision 12). A reply of our own making (DNS failure, time-out, TLS refused) goes
+ * through the same rules as a peer's. */
 #include "engine/base/slice.h"
 
 /** What the reply was an answer to, which decides how much it says about. */
@@ -15,12 +16,13 @@ enum verdict_action { VERDICT_DELIVERED, VERDICT_RETRY, VERDICT_BOUNCE };
 
 struct verdict {
     enum verdict_action action;
-    const char *category; /* "bad-mailbox", "mailbox-full", …; NULL when delivered */
-    bool destination_wide; /* holds for every job of the destination: try one later, not all of them */
+    const char *category;  /* "bad-mailbox", "mailbox-full", …; NULL when delivered */
+    bool destination_wide; /* holds for every job of the destination: try one later, not all of them
+                            */
 };
 
 struct classify_reply {
-    unsigned code; /* 200…599 */
+    unsigned code;                                              /* 200…599 */
     unsigned enhanced_class, enhanced_subject, enhanced_detail; /* class 0: none */
     bool local;
     enum classify_scope scope;

@@ -1,4 +1,5 @@
-/* The worker's delivery as a whole: leasing in measure, the sweep of what isn't used any more, start and stop. */
+/* The worker's delivery as a whole: leasing in measure, the sweep of what isn't used any more,
+ * start and stop. */
 #include "engine/deliver/deliver.h"
 
 #include <stdlib.h>
@@ -6,14 +7,15 @@
 #include "engine/base/mem.h"
 #include "engine/deliver/internal.h"
 
-#define PUMP_MS 10             /* leases are asked for in batches, this far apart */
-#define DISCOVER_IDLE_MS 50   /* how soon a new destination is found */
+#define PUMP_MS 10          /* leases are asked for in batches, this far apart */
+#define DISCOVER_IDLE_MS 50 /* how soon a new destination is found */
 #define SWEEP_MS 5000
-#define UNUSED_MS 60000       /* destinations and sites without work are forgotten after */
+#define UNUSED_MS 60000 /* destinations and sites without work are forgotten after */
 
 /* ---- leasing ---- */
 
-/* How many jobs of one destination to hold: fewer the more destinations there are, so that none takes all. */
+/* How many jobs of one destination to hold: fewer the more destinations there are, so that none
+ * takes all. */
 static unsigned window_of(const struct deliver *deliver)
 {
     unsigned share = deliver->options.jobs_max / (unsigned)(deliver->destinations.count + 1);
@@ -23,8 +25,10 @@ static unsigned window_of(const struct deliver *deliver)
 
 static void lease_hungry(struct deliver *deliver)
 {
-    /* A tenth is left to discovery: a new destination isn't kept waiting by those that are known. */
-    unsigned cap = deliver->options.jobs_max - deliver->options.jobs_max / 10, asked = 0, window = window_of(deliver);
+    /* A tenth is left to discovery: a new destination isn't kept waiting by those that are known.
+     */
+    unsigned cap = deliver->options.jobs_max - deliver->options.jobs_max / 10, asked = 0,
+             window = window_of(deliver);
     while (!list_empty(&deliver->hungry) && deliver->held + asked < cap) {
         struct destination *destination =
             LIST_ENTRY(list_pop_front(&deliver->hungry), struct destination, hungry_node);
@@ -43,9 +47,11 @@ static void pump(struct deliver *deliver)
         return;
     lease_hungry(deliver);
     int64_t now = ring_now_ms(deliver->ring);
-    if (deliver->held < deliver->options.jobs_max && now - deliver->discovered_ms >= DISCOVER_IDLE_MS) {
+    if (deliver->held < deliver->options.jobs_max &&
+        now - deliver->discovered_ms >= DISCOVER_IDLE_MS) {
         deliver->discovered_ms = now;
-        queue_discover(deliver->queue, deliver->options.jobs_max - deliver->held, window_of(deliver), DELIVER_VISIT_MS);
+        queue_discover(deliver->queue, deliver->options.jobs_max - deliver->held,
+                       window_of(deliver), DELIVER_VISIT_MS);
     }
     bool more = !list_empty(&deliver->hungry) && deliver->held < deliver->options.jobs_max;
     ring_timer_start(deliver->ring, &deliver->pump_timer, more ? PUMP_MS : DISCOVER_IDLE_MS);
@@ -66,8 +72,8 @@ void deliver_pump_soon(struct deliver *deliver)
 
 /* ---- the queue's events ---- */
 
-static void on_leased(void *user, struct queue_partition *partition, struct slice name, struct list *jobs, unsigned count,
-                      uint64_t waiting)
+static void on_leased(void *user, struct queue_partition *partition, struct slice name,
+                      struct list *jobs, unsigned count, uint64_t waiting)
 {
     struct deliver *deliver = user;
     struct destination *destination = destination_get(deliver, partition, name);
@@ -77,9 +83,11 @@ static void on_leased(void *user, struct queue_partition *partition, struct slic
     stat_add(&deliver->stats.leased, count);
     int64_t wall = ring_wall_ms(deliver->ring);
     while ((node = list_pop_front(jobs))) {
-        struct delivery *delivery = delivery_create(destination, LIST_ENTRY(node, struct queue_job, node));
+        struct delivery *delivery =
+            delivery_create(destination, LIST_ENTRY(node, struct queue_job, node));
         if (delivery->submission->state == SUBMISSION_READY)
-            histogram_record(&deliver->stats.queue_wait, (wall - delivery->submission->accepted_ms) * 1000);
+            histogram_record(&deliver->stats.queue_wait,
+                             (wall - delivery->submission->accepted_ms) * 1000);
     }
     destination_drain(destination);
     destination_refill(destination);
@@ -105,13 +113,15 @@ static void on_recordable(void *user, bool yes)
 {
     struct deliver *deliver = user;
     deliver->recordable = yes;
-    log_info(deliver->options.log, "recordable", "%s", yes ? "outcomes can be recorded" : "outcomes can't be recorded now");
+    log_info(deliver->options.log, "recordable", "%s",
+             yes ? "outcomes can be recorded" : "outcomes can't be recorded now");
     if (!yes)
         return;
     size_t cursor = 0;
     struct map_entry *entry;
     while ((entry = map_next(&deliver->destinations, &cursor)))
-        ((struct destination *)entry->value)->lease_asked = false; /* what was asked before is void */
+        ((struct destination *)entry->value)->lease_asked =
+            false; /* what was asked before is void */
     cursor = 0;
     while ((entry = map_next(&deliver->destinations, &cursor)))
         destination_refill(entry->value);
@@ -174,7 +184,8 @@ static void sweep_destinations(struct deliver *deliver, int64_t before)
     struct map_entry *entry;
     while ((entry = map_next(&deliver->destinations, &cursor))) {
         struct destination *destination = entry->value;
-        if (destination->used_ms < before && destination->backoff_until_ms < before && destination_unused(destination)) {
+        if (destination->used_ms < before && destination->backoff_until_ms < before &&
+            destination_unused(destination)) {
             destination_free(destination);
             cursor = 0;
         }
@@ -187,7 +198,8 @@ static void sweep_fired(struct ring_timer *timer)
     int64_t before = ring_now_ms(deliver->ring) - UNUSED_MS;
     sweep_destinations(deliver, before);
     sweep_sites(deliver, before);
-    __atomic_store_n(&deliver->stats.render_bytes, message_blocks_in_use(deliver->blocks), __ATOMIC_RELAXED);
+    __atomic_store_n(&deliver->stats.render_bytes, message_blocks_in_use(deliver->blocks),
+                     __ATOMIC_RELAXED);
     ring_timer_start(deliver->ring, &deliver->sweep_timer, SWEEP_MS);
 }
 
@@ -265,7 +277,7 @@ static void each_peer(struct deliver *deliver, void (*act)(struct peer *peer))
         struct site *site = entry->value;
         struct list *lists[] = { &site->idle, &site->opening, &site->busy };
         for (size_t i = 0; i < ARRAY_LEN(lists); i++)
-            list_for_each_safe(it, lists[i])
+            list_for_each_safe (it, lists[i])
                 act(LIST_ENTRY(it, struct peer, node));
     }
 }
@@ -286,7 +298,8 @@ static void stop_timed_out(struct ring_timer *timer)
     each_peer(CONTAINER_OF(timer, struct deliver, stop_timer), abort_peer);
 }
 
-void deliver_stop(struct deliver *deliver, int64_t timeout_ms, void (*stopped)(void *user), void *user)
+void deliver_stop(struct deliver *deliver, int64_t timeout_ms, void (*stopped)(void *user),
+                  void *user)
 {
     deliver->running = false;
     deliver->stopping = true;

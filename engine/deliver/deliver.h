@@ -1,6 +1,7 @@
 #pragma once
-/* Delivery on one worker: leases jobs, finds where they go, opens and reuses sessions, sends, and records what happened.
- * The only place where dns, queue, smtp and message meet. engine/deliver/README.md tells the whole way of a job. */
+/* Delivery on one worker: leases jobs, finds where they go, opens and reuses sessions, sends, and
+ * records what happened. The only place where dns, queue, smtp and message meet.
+ * engine/deliver/README.md tells the whole way of a job. */
 #include "dns/resolver.h"
 #include "engine/base/histogram.h"
 #include "engine/deliver/shared.h"
@@ -35,7 +36,7 @@ struct deliver_options {
     unsigned idle_ms;
     unsigned sessions_max; /* per worker */
 
-    unsigned jobs_max;            /* leased by this worker at once */
+    unsigned jobs_max; /* leased by this worker at once */
     unsigned jobs_per_destination;
 
     const unsigned *retry_schedule_s;
@@ -43,8 +44,8 @@ struct deliver_options {
     unsigned retry_jitter_percent;
     unsigned unknown_delay_s; /* before a job whose outcome is unknown is tried again */
 
-    size_t render_bytes_max; /* of rendered messages that wait to leave */
-    size_t content_bytes_max; /* of compiled content kept */
+    size_t render_bytes_max;       /* of rendered messages that wait to leave */
+    size_t content_bytes_max;      /* of compiled content kept */
     struct deliver_shared *shared; /* one per process */
     const struct log *log;
 };
@@ -62,14 +63,17 @@ struct deliver_stats {
 
 MUST_USE bool deliver_create(struct deliver **out, struct ring *ring, struct dns_resolver *resolver,
                              const struct deliver_options *options, struct err *err);
-/** The queue's events belong to delivery: create the queue with these and the deliver as user, then attach it. */
+/** The queue's events belong to delivery: create the queue with these and the deliver as user, then
+ * attach it. */
 extern const struct queue_events deliver_queue_events;
 void deliver_attach(struct deliver *deliver, struct queue *queue);
 /** Starts leasing. */
 void deliver_start(struct deliver *deliver);
-/** No new leases; jobs without a transaction go back to their queues; open transactions are waited for, at most `timeout_ms`, and
- *  then aborted (those with end-of-data sent become unknown); then `stopped`. */
-void deliver_stop(struct deliver *deliver, int64_t timeout_ms, void (*stopped)(void *user), void *user);
+/** No new leases; jobs without a transaction go back to their queues; open transactions are waited
+ * for, at most `timeout_ms`, and then aborted (those with end-of-data sent become unknown); then
+ * `stopped`. */
+void deliver_stop(struct deliver *deliver, int64_t timeout_ms, void (*stopped)(void *user),
+                  void *user);
 void deliver_destroy(struct deliver **deliver);
 
 const struct deliver_stats *deliver_stats(const struct deliver *deliver);

@@ -5,14 +5,16 @@
 #include "engine/base/mem.h"
 #include "engine/deliver/internal.h"
 
-/* A session may fail this often under a job before its end-of-data, within one lease, before the job waits for its retry time. */
+/* A session may fail this often under a job before its end-of-data, within one lease, before the
+ * job waits for its retry time. */
 #define RESTARTS_MAX 2
 
 struct delivery *delivery_create(struct destination *destination, struct queue_job *job)
 {
     struct deliver *deliver = destination->deliver;
     struct list *spare = list_pop_front(&deliver->free_deliveries);
-    struct delivery *delivery = spare ? LIST_ENTRY(spare, struct delivery, node) : mem_alloc(sizeof *delivery);
+    struct delivery *delivery =
+        spare ? LIST_ENTRY(spare, struct delivery, node) : mem_alloc(sizeof *delivery);
     *delivery = (struct delivery){ .job = job, .destination = destination };
     list_init(&delivery->node);
     list_init(&delivery->tx.node);
@@ -55,7 +57,8 @@ void delivery_release(struct delivery *delivery)
 
 static int64_t retry_at(struct deliver *deliver, const struct delivery *delivery, int64_t delay_s)
 {
-    int64_t delay = delay_s * 1000, spread = delay * (int64_t)deliver->options.retry_jitter_percent / 100;
+    int64_t delay = delay_s * 1000,
+            spread = delay * (int64_t)deliver->options.retry_jitter_percent / 100;
     if (spread > 0)
         delay += (int64_t)rng_below(ring_rng(deliver->ring), (uint64_t)spread * 2 + 1) - spread;
     int64_t at = ring_wall_ms(deliver->ring) + delay;
@@ -102,9 +105,11 @@ static void count_end(struct deliver *deliver, const struct queue_outcome *outco
     }
 }
 
-/* Everything of an outcome that the reply and the session tell; `status` is room for the enhanced code. */
-static struct queue_outcome outcome_of(const struct delivery *delivery, const struct smtp_reply *reply,
-                                       const struct site_host *host, char status[16])
+/* Everything of an outcome that the reply and the session tell; `status` is room for the enhanced
+ * code. */
+static struct queue_outcome outcome_of(const struct delivery *delivery,
+                                       const struct smtp_reply *reply, const struct site_host *host,
+                                       char status[16])
 {
     const struct deliver *deliver = delivery->destination->deliver;
     struct queue_outcome outcome = {
@@ -114,7 +119,8 @@ static struct queue_outcome outcome_of(const struct delivery *delivery, const st
         .phase = smtp_phase_name(reply->phase),
     };
     if (reply->enhanced.klass) {
-        int len = snprintf(status, 16, "%u.%u.%u", reply->enhanced.klass, reply->enhanced.subject, reply->enhanced.detail);
+        int len = snprintf(status, 16, "%u.%u.%u", reply->enhanced.klass, reply->enhanced.subject,
+                           reply->enhanced.detail);
         outcome.status = slice_of(status, (size_t)MIN_OF(len, 15));
     }
     if (delivery->peer) {
@@ -158,7 +164,8 @@ static enum classify_scope scope_of(enum smtp_phase phase)
     return CLASSIFY_HOST;
 }
 
-void delivery_end_by_reply(struct delivery *delivery, const struct smtp_reply *reply, const struct site_host *host)
+void delivery_end_by_reply(struct delivery *delivery, const struct smtp_reply *reply,
+                           const struct site_host *host)
 {
     struct deliver *deliver = delivery->destination->deliver;
     char status[16];
@@ -181,7 +188,8 @@ void delivery_end_by_reply(struct delivery *delivery, const struct smtp_reply *r
         break;
     case VERDICT_RETRY:
         outcome.end = QUEUE_RETRY;
-        outcome.retry_at_ms = retry_at(deliver, delivery, schedule_s(deliver, delivery->job->attempts));
+        outcome.retry_at_ms =
+            retry_at(deliver, delivery, schedule_s(deliver, delivery->job->attempts));
         break;
     }
     count_reply(deliver, reply);
@@ -206,7 +214,8 @@ static void delivery_unknown(struct delivery *delivery, const struct smtp_reply 
     delivery_finish(delivery, &outcome);
 }
 
-/* The session failed before the end-of-data: nothing was delivered. Another session may try at once, a few times. */
+/* The session failed before the end-of-data: nothing was delivered. Another session may try at
+ * once, a few times. */
 static void delivery_restart(struct delivery *delivery, const struct smtp_reply *reply)
 {
     struct destination *destination = delivery->destination;
@@ -225,11 +234,13 @@ static void delivery_restart(struct delivery *delivery, const struct smtp_reply 
     destination_drain(destination);
 }
 
-void delivery_done(struct delivery *delivery, enum smtp_tx_outcome outcome, const struct smtp_reply *reply)
+void delivery_done(struct delivery *delivery, enum smtp_tx_outcome outcome,
+                   const struct smtp_reply *reply)
 {
     struct destination *destination = delivery->destination;
     struct deliver *deliver = destination->deliver;
-    histogram_record(&deliver->stats.transaction, ring_clock_us(deliver->ring) - delivery->submitted_us);
+    histogram_record(&deliver->stats.transaction,
+                     ring_clock_us(deliver->ring) - delivery->submitted_us);
     switch (outcome) {
     case SMTP_TX_ACCEPTED:
         destination_succeeded(destination);
@@ -239,8 +250,10 @@ void delivery_done(struct delivery *delivery, enum smtp_tx_outcome outcome, cons
         delivery_end_by_reply(delivery, reply, NULL);
         return;
     case SMTP_TX_NO_RECIPIENT:
-        destination_succeeded(destination); /* the host answers, whatever it thinks of the mailbox */
-        delivery_end_by_reply(delivery, delivery->refusal ? &delivery->refusal->reply : reply, NULL);
+        destination_succeeded(
+            destination); /* the host answers, whatever it thinks of the mailbox */
+        delivery_end_by_reply(delivery, delivery->refusal ? &delivery->refusal->reply : reply,
+                              NULL);
         return;
     case SMTP_TX_UNSENT:
         delivery_restart(delivery, reply);
@@ -287,7 +300,8 @@ static void delivery_expire(struct delivery *delivery)
         .code = 554,
         .status = SLICE("5.4.7"),
         .category = "expired",
-        .text = delivery->job->last_reply.len ? delivery->job->last_reply : SLICE("expired before it could be sent"),
+        .text = delivery->job->last_reply.len ? delivery->job->last_reply
+                                              : SLICE("expired before it could be sent"),
     };
     count_end(deliver, &outcome);
     delivery_finish(delivery, &outcome);
@@ -306,8 +320,9 @@ struct delivery *delivery_next(struct destination *destination)
         list_remove(&delivery->node);
         destination->waiting_count--;
         if (submission->state == SUBMISSION_BROKEN) {
-            struct smtp_reply reply = smtp_reply_local(SMTP_PHASE_BODY, 554, (struct smtp_enhanced){ 5, 6, 0 },
-                                                       slice_str(submission->err.text));
+            struct smtp_reply reply =
+                smtp_reply_local(SMTP_PHASE_BODY, 554, (struct smtp_enhanced){ 5, 6, 0 },
+                                 slice_str(submission->err.text));
             delivery_end_by_reply(delivery, &reply, NULL);
             continue;
         }
@@ -331,7 +346,8 @@ struct delivery *delivery_next(struct destination *destination)
     return NULL;
 }
 
-bool delivery_body(struct delivery *delivery, bool chunked, struct smtp_body *body, struct smtp_reply *reply)
+bool delivery_body(struct delivery *delivery, bool chunked, struct smtp_body *body,
+                   struct smtp_reply *reply)
 {
     struct deliver *deliver = delivery->destination->deliver;
     struct message_recipient recipient = recipient_of(delivery);
@@ -340,23 +356,28 @@ bool delivery_body(struct delivery *delivery, bool chunked, struct smtp_body *bo
     struct message_stamp stamp = {
         .date_ms = delivery->submission->accepted_ms,
         .id = delivery->job->id,
-        .id_domain = at >= 0 ? slice_skip(domain, (size_t)at + 1)
-                             : slice_str(deliver->options.sources[delivery->peer->source].ehlo_name),
+        .id_domain = at >= 0
+                         ? slice_skip(domain, (size_t)at + 1)
+                         : slice_str(deliver->options.sources[delivery->peer->source].ehlo_name),
     };
     struct err err;
     assert(!delivery->has_output);
-    if (!message_render(delivery->submission->content, &recipient, &stamp, chunked ? MESSAGE_CHUNK : MESSAGE_DATA,
-                        deliver->blocks, &delivery->output, &err)) {
+    if (!message_render(delivery->submission->content, &recipient, &stamp,
+                        chunked ? MESSAGE_CHUNK : MESSAGE_DATA, deliver->blocks, &delivery->output,
+                        &err)) {
         bool later = err.kind == ERR_LIMIT;
-        *reply = smtp_reply_local(SMTP_PHASE_BODY, later ? 451 : 554,
-                                  later ? (struct smtp_enhanced){ 4, 3, 1 } : (struct smtp_enhanced){ 5, 6, 0 },
-                                  later ? SLICE("no memory to render the message now")
-                                        : SLICE("the message can't be made from this recipient's data"));
-        log_warn(deliver->options.log, "render-failed", "job %.*s: %s", SLICE_FMT(delivery->job->id), err.text);
+        *reply = smtp_reply_local(
+            SMTP_PHASE_BODY, later ? 451 : 554,
+            later ? (struct smtp_enhanced){ 4, 3, 1 } : (struct smtp_enhanced){ 5, 6, 0 },
+            later ? SLICE("no memory to render the message now")
+                  : SLICE("the message can't be made from this recipient's data"));
+        log_warn(deliver->options.log, "render-failed", "job %.*s: %s",
+                 SLICE_FMT(delivery->job->id), err.text);
         return false;
     }
     delivery->has_output = true;
-    *body = (struct smtp_body){ delivery->output.iov, delivery->output.iov_count, delivery->output.bytes };
+    *body = (struct smtp_body){ delivery->output.iov, delivery->output.iov_count,
+                                delivery->output.bytes };
     return true;
 }
 
@@ -370,7 +391,8 @@ void delivery_body_done(struct delivery *delivery)
 
 /* ---- after a crash ---- */
 
-void delivery_recovered(struct deliver *deliver, struct queue_job *job, enum queue_recovery what, unsigned code)
+void delivery_recovered(struct deliver *deliver, struct queue_job *job, enum queue_recovery what,
+                        unsigned code)
 {
     struct queue_outcome outcome = { .code = code, .phase = smtp_phase_name(SMTP_PHASE_DOT) };
     int64_t wall = ring_wall_ms(deliver->ring);
@@ -383,7 +405,8 @@ void delivery_recovered(struct deliver *deliver, struct queue_job *job, enum que
         outcome.retry_at_ms = wall + (int64_t)deliver->options.unknown_delay_s * 1000;
     } else {
         outcome.text = SLICE("recovered from the journal");
-        struct verdict verdict = classify_verdict(&(struct classify_reply){ .code = code, .scope = CLASSIFY_MESSAGE });
+        struct verdict verdict =
+            classify_verdict(&(struct classify_reply){ .code = code, .scope = CLASSIFY_MESSAGE });
         outcome.category = verdict.category;
         outcome.end = verdict.action == VERDICT_DELIVERED ? QUEUE_DELIVERED
                       : verdict.action == VERDICT_BOUNCE  ? QUEUE_BOUNCED

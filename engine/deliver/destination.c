@@ -1,5 +1,6 @@
-/* Destinations: a recipient's domain with the jobs that this worker holds for it. destination_drain() looks at one and does whatever is
- * possible now, so that every event (jobs leased, route found, content loaded, backoff over) just calls it. */
+/* Destinations: a recipient's domain with the jobs that this worker holds for it.
+ * destination_drain() looks at one and does whatever is possible now, so that every event (jobs
+ * leased, route found, content loaded, backoff over) just calls it. */
 #include <stdlib.h>
 
 #include "engine/base/mem.h"
@@ -10,7 +11,8 @@
 
 static void destination_route_found(struct dns_request *request, struct dns_route *route);
 
-struct destination *destination_get(struct deliver *deliver, struct queue_partition *partition, struct slice name)
+struct destination *destination_get(struct deliver *deliver, struct queue_partition *partition,
+                                    struct slice name)
 {
     struct destination *destination = map_get(&deliver->destinations, name);
     if (destination) {
@@ -130,7 +132,8 @@ void destination_drain(struct destination *destination)
 void destination_refill(struct destination *destination)
 {
     struct deliver *deliver = destination->deliver;
-    if (destination->queued == 0 || destination->lease_asked || list_linked(&destination->hungry_node))
+    if (destination->queued == 0 || destination->lease_asked ||
+        list_linked(&destination->hungry_node))
         return;
     if (destination->backoff_until_ms > ring_now_ms(deliver->ring))
         return;
@@ -138,18 +141,20 @@ void destination_refill(struct destination *destination)
     deliver_pump_soon(deliver);
 }
 
-void destination_failed(struct destination *destination, const struct smtp_reply *reply, const struct site_host *host)
+void destination_failed(struct destination *destination, const struct smtp_reply *reply,
+                        const struct site_host *host)
 {
     struct deliver *deliver = destination->deliver;
-    int64_t base = MIN_OF((int64_t)deliver->options.retry_schedule_s[0] * 1000, (int64_t)BACKOFF_BASE_MS_MAX);
+    int64_t base =
+        MIN_OF((int64_t)deliver->options.retry_schedule_s[0] * 1000, (int64_t)BACKOFF_BASE_MS_MAX);
     unsigned shift = MIN_OF(destination->failures, 6u);
     int64_t backoff = MIN_OF(base << shift, (int64_t)BACKOFF_MS_MAX);
     backoff -= (int64_t)rng_below(ring_rng(deliver->ring), (uint64_t)backoff / 10 + 1);
     destination->failures++;
     destination->backoff_until_ms = ring_now_ms(deliver->ring) + backoff;
-    log_info(deliver->options.log, "destination-failed", "%.*s: %u %.*s; next try in %lld ms, %u jobs go back",
-             SLICE_FMT(destination->name), reply->code, SLICE_FMT(reply->text), (long long)backoff,
-             destination->waiting_count);
+    log_info(deliver->options.log, "destination-failed",
+             "%.*s: %u %.*s; next try in %lld ms, %u jobs go back", SLICE_FMT(destination->name),
+             reply->code, SLICE_FMT(reply->text), (long long)backoff, destination->waiting_count);
 
     struct list *node = list_pop_front(&destination->waiting);
     if (node) {
@@ -182,7 +187,8 @@ void destination_release_waiting(struct destination *destination)
 
 bool destination_unused(const struct destination *destination)
 {
-    return destination->held == 0 && destination->route_state != ROUTE_ASKED && !destination->lease_asked;
+    return destination->held == 0 && destination->route_state != ROUTE_ASKED &&
+           !destination->lease_asked;
 }
 
 void destination_free(struct destination *destination)

@@ -3,10 +3,10 @@
  *
  *   deliver      one per worker; owns all below
  *   submission   a submission's object, loaded and compiled once, shared by its jobs (submission.c)
- *   destination  a recipient's domain: its leased jobs that wait, its route, its backoff (destination.c)
- *   site         a set of MX hosts shared by destinations: hosts with their health, sessions, rank (site.c)
- *   peer         one pooled SMTP session to a site (peer.c)
- *   delivery     one leased job on its way through this worker: the queue's job plus its transaction (delivery.c)
+ *   destination  a recipient's domain: its leased jobs that wait, its route, its backoff
+ * (destination.c) site         a set of MX hosts shared by destinations: hosts with their health,
+ * sessions, rank (site.c) peer         one pooled SMTP session to a site (peer.c) delivery     one
+ * leased job on its way through this worker: the queue's job plus its transaction (delivery.c)
  *
  * A delivery is in exactly one place: its destination's waiting list, or a peer's open list.
  */
@@ -15,8 +15,9 @@
 #include "engine/deliver/deliver.h"
 #include "engine/message/content.h"
 
-/* A destination that is taken care of by name isn't discovered again for this long. After a crash it's also how long one may stay unseen,
- * since the visits of the dead are still written in the ready set. */
+/* A destination that is taken care of by name isn't discovered again for this long. After a crash
+ * it's also how long one may stay unseen, since the visits of the dead are still written in the
+ * ready set. */
 #define DELIVER_VISIT_MS 3000u
 
 struct delivery;
@@ -48,8 +49,9 @@ enum route_state { ROUTE_NONE, ROUTE_ASKED, ROUTE_KNOWN };
 struct destination {
     struct deliver *deliver;
     struct queue_partition *partition;
-    struct list waiting;      /* delivery.node */
-    struct list site_node;    /* in site->ready while it has waiting deliveries and no reason to hold them */
+    struct list waiting; /* delivery.node */
+    struct list
+        site_node; /* in site->ready while it has waiting deliveries and no reason to hold them */
     struct list content_node; /* in submission->destinations */
     struct list hungry_node;  /* in deliver->hungry: wants a lease */
     struct site *site;        /* while the route is known; NULL otherwise */
@@ -57,8 +59,8 @@ struct destination {
     struct dns_request request;
     int64_t asked_us;
     int64_t route_expires_ms;
-    unsigned held;            /* deliveries here or on a peer */
-    uint64_t queued;          /* in Redis, as last heard */
+    unsigned held;   /* deliveries here or on a peer */
+    uint64_t queued; /* in Redis, as last heard */
     bool lease_asked;
     unsigned failures;        /* destination-wide ones in a row */
     int64_t backoff_until_ms; /* monotonic; 0: none */
@@ -73,11 +75,12 @@ struct site_host {
     uint16_t preference;
     struct dns_addresses *addresses; /* NULL until asked */
     bool asked;
-    bool tls_broken;       /* a handshake failed under the opportunistic policy: in clear until retry_tls_ms */
+    bool tls_broken; /* a handshake failed under the opportunistic policy: in clear until
+                        retry_tls_ms */
     int64_t retry_tls_ms;
     int64_t down_until_ms; /* skipped until then */
     unsigned failures;
-    uint32_t address_down; /* bit per address (≤ 20) that failed since the last success */
+    uint32_t address_down;     /* bit per address (≤ 20) that failed since the last success */
     struct tls_ticket *ticket; /* single use */
     struct dns_request request;
     struct site *site;
@@ -85,17 +88,17 @@ struct site_host {
 
 struct site {
     struct deliver *deliver;
-    struct list ready; /* destination.site_node */
+    struct list ready;               /* destination.site_node */
     struct list idle, busy, opening; /* peer.node */
     unsigned peer_count, opening_count;
     unsigned destinations; /* that refer to it */
-    unsigned lookups; /* host look-ups under way */
+    unsigned lookups;      /* host look-ups under way */
     struct ring_task drain;
     struct ring_timer retry; /* when the node-wide limit left nothing, or all hosts are down */
     int64_t transaction_us, connect_us; /* moving averages; 0: none yet */
-    uint64_t transactions; /* that ended */
-    unsigned in_order;     /* accepted messages in a row without violation */
-    int64_t opening_blocked_ms; /* no new sessions until then (monotonic) */
+    uint64_t transactions;              /* that ended */
+    unsigned in_order;                  /* accepted messages in a row without violation */
+    int64_t opening_blocked_ms;         /* no new sessions until then (monotonic) */
     bool had_violation;
     int64_t used_ms;
     struct site_limit **limits; /* one per source */
@@ -113,7 +116,7 @@ struct peer {
     unsigned source, host, address;
     unsigned messages;
     bool ready, ending, lent; /* lent: holds one of the node-wide connections */
-    bool in_clear; /* opened without TLS after a failed handshake */
+    bool in_clear;            /* opened without TLS after a failed handshake */
     int64_t opened_us;
     char text[64]; /* address for events */
 };
@@ -130,14 +133,14 @@ struct delivery {
     struct queue_job *job;
     struct destination *destination;
     struct submission *submission;
-    struct peer *peer;          /* while open */
+    struct peer *peer; /* while open */
     struct smtp_recipient recipient;
     struct message_output output;
     bool has_output;
-    bool fenced;                /* queue_commit refused */
-    uint8_t restarts;           /* times a session failed under it before end-of-data, within this lease */
+    bool fenced;      /* queue_commit refused */
+    uint8_t restarts; /* times a session failed under it before end-of-data, within this lease */
     int64_t leased_us, submitted_us;
-    struct refusal *refusal;    /* of the recipient, when RCPT was refused; heap */
+    struct refusal *refusal; /* of the recipient, when RCPT was refused; heap */
 };
 
 struct deliver {
@@ -184,13 +187,17 @@ void submission_release(struct submission *submission);
 void submissions_free(struct deliver *deliver);
 
 /* destination.c */
-struct destination *destination_get(struct deliver *deliver, struct queue_partition *partition, struct slice name);
-/** Does whatever is possible now for a destination with waiting deliveries: route, content, hand over to its site. Idempotent. */
+struct destination *destination_get(struct deliver *deliver, struct queue_partition *partition,
+                                    struct slice name);
+/** Does whatever is possible now for a destination with waiting deliveries: route, content, hand
+ * over to its site. Idempotent. */
 void destination_drain(struct destination *destination);
 /** After a delivery ended: asks for more when the window is half empty. */
 void destination_refill(struct destination *destination);
-/** A failure that holds for all its jobs: one is recorded as an attempt, the others go back, no lease until the backoff ends. */
-void destination_failed(struct destination *destination, const struct smtp_reply *reply, const struct site_host *host);
+/** A failure that holds for all its jobs: one is recorded as an attempt, the others go back, no
+ * lease until the backoff ends. */
+void destination_failed(struct destination *destination, const struct smtp_reply *reply,
+                        const struct site_host *host);
 void destination_succeeded(struct destination *destination);
 /** Gives every waiting delivery back to the queue. */
 void destination_release_waiting(struct destination *destination);
@@ -220,15 +227,19 @@ unsigned peer_depth(const struct peer *peer);
 
 /* delivery.c */
 struct delivery *delivery_create(struct destination *destination, struct queue_job *job);
-/** Takes the first waiting delivery that can go now, ending those that expired or are broken on the way; NULL if there's none (then the
- *  destination waits for content, or is empty). */
+/** Takes the first waiting delivery that can go now, ending those that expired or are broken on the
+ * way; NULL if there's none (then the destination waits for content, or is empty). */
 struct delivery *delivery_next(struct destination *destination);
 /** Ends it by a reply that goes through the classifier. */
-void delivery_end_by_reply(struct delivery *delivery, const struct smtp_reply *reply, const struct site_host *host);
+void delivery_end_by_reply(struct delivery *delivery, const struct smtp_reply *reply,
+                           const struct site_host *host);
 /** Gives the lease back as if it never was. */
 void delivery_release(struct delivery *delivery);
-bool delivery_body(struct delivery *delivery, bool chunked, struct smtp_body *body, struct smtp_reply *reply);
+bool delivery_body(struct delivery *delivery, bool chunked, struct smtp_body *body,
+                   struct smtp_reply *reply);
 void delivery_body_done(struct delivery *delivery);
 void delivery_recipient_refused(struct delivery *delivery, const struct smtp_reply *reply);
-void delivery_done(struct delivery *delivery, enum smtp_tx_outcome outcome, const struct smtp_reply *reply);
-void delivery_recovered(struct deliver *deliver, struct queue_job *job, enum queue_recovery what, unsigned code);
+void delivery_done(struct delivery *delivery, enum smtp_tx_outcome outcome,
+                   const struct smtp_reply *reply);
+void delivery_recovered(struct deliver *deliver, struct queue_job *job, enum queue_recovery what,
+                        unsigned code);

@@ -1,12 +1,13 @@
-/* Peers: pooled SMTP sessions. A peer is in its site's list `opening` until it greeted us, then in `busy` while it has open
- * transactions, `idle` otherwise, and in none once it's ending. */
+/* Peers: pooled SMTP sessions. A peer is in its site's list `opening` until it greeted us, then in
+ * `busy` while it has open transactions, `idle` otherwise, and in none once it's ending. */
 #include <arpa/inet.h>
 #include <stdlib.h>
 
 #include "engine/base/mem.h"
 #include "engine/deliver/internal.h"
 
-static void peer_count_state(struct deliver *deliver, struct list *list, const struct site *site, bool enter)
+static void peer_count_state(struct deliver *deliver, struct list *list, const struct site *site,
+                             bool enter)
 {
     uint64_t *counter = list == &site->opening ? &deliver->stats.sessions_opening
                         : list == &site->busy  ? &deliver->stats.sessions_busy
@@ -27,8 +28,8 @@ static struct list *peer_list(struct peer *peer)
     return list_empty(&peer->open) ? &peer->site->idle : &peer->site->busy;
 }
 
-/* Moves the peer from `before` to the list that its state asks for now. Peers with room stand in front of `busy`; of the idle ones the
- * most recently used does, so that the others can age out. */
+/* Moves the peer from `before` to the list that its state asks for now. Peers with room stand in
+ * front of `busy`; of the idle ones the most recently used does, so that the others can age out. */
 static void peer_move(struct peer *peer, struct list *before)
 {
     struct site *site = peer->site;
@@ -120,8 +121,8 @@ static void on_writable(struct smtp_session *session)
     site_drain_soon(peer->site);
 }
 
-static bool on_body(struct smtp_session *session, struct smtp_transaction *tx, bool chunked, struct smtp_body *body,
-                    struct smtp_reply *reply)
+static bool on_body(struct smtp_session *session, struct smtp_transaction *tx, bool chunked,
+                    struct smtp_body *body, struct smtp_reply *reply)
 {
     (void)session;
     return delivery_body(CONTAINER_OF(tx, struct delivery, tx), chunked, body, reply);
@@ -150,8 +151,8 @@ static void on_recipient(struct smtp_session *session, struct smtp_transaction *
     delivery_recipient_refused(CONTAINER_OF(tx, struct delivery, tx), reply);
 }
 
-static void on_done(struct smtp_session *session, struct smtp_transaction *tx, enum smtp_tx_outcome outcome,
-                    const struct smtp_reply *reply)
+static void on_done(struct smtp_session *session, struct smtp_transaction *tx,
+                    enum smtp_tx_outcome outcome, const struct smtp_reply *reply)
 {
     struct peer *peer = smtp_session_user(session);
     struct delivery *delivery = CONTAINER_OF(tx, struct delivery, tx);
@@ -162,8 +163,8 @@ static void on_done(struct smtp_session *session, struct smtp_transaction *tx, e
     site->transactions++;
     average_add(&site->transaction_us, ring_clock_us(site->deliver->ring) - delivery->submitted_us);
     if (outcome == SMTP_TX_ACCEPTED && ++site->in_order == site->deliver->options.pipeline_rank)
-        log_debug(site->deliver->options.log, "site-ranked", "%.*s: depth %u from here on", SLICE_FMT(site->key),
-                  site->deliver->options.pipeline_depth);
+        log_debug(site->deliver->options.log, "site-ranked", "%.*s: depth %u from here on",
+                  SLICE_FMT(site->key), site->deliver->options.pipeline_depth);
     if (!peer->ending)
         smtp_session_set_depth(session, peer_depth(peer));
     delivery_done(delivery, outcome, reply);
@@ -187,15 +188,16 @@ static void on_ended(struct smtp_session *session, const struct smtp_reply *reas
     if (violation) {
         stat_add(&deliver->stats.violations, 1);
         site->in_order = 0;
-        log_warn(deliver->options.log, "protocol-violation", "%.*s [%s]: %.*s", SLICE_FMT(site->hosts[peer->host].name),
-                 peer->text, SLICE_FMT(reason->text));
+        log_warn(deliver->options.log, "protocol-violation", "%.*s [%s]: %.*s",
+                 SLICE_FMT(site->hosts[peer->host].name), peer->text, SLICE_FMT(reason->text));
     }
     if (!was_ready && !was_ending)
         site_host_failed(site, peer, reason);
     else if (!was_ending && reason->origin == SMTP_PEER && reason->code == 421)
         site->opening_blocked_ms = ring_now_ms(deliver->ring) + 1000; /* it asks for less */
     if (site->opening_blocked_ms > ring_now_ms(deliver->ring))
-        ring_timer_start(deliver->ring, &site->retry, site->opening_blocked_ms - ring_now_ms(deliver->ring));
+        ring_timer_start(deliver->ring, &site->retry,
+                         site->opening_blocked_ms - ring_now_ms(deliver->ring));
     site_drain_soon(site);
 }
 
@@ -292,7 +294,8 @@ void peer_open(struct site *site, unsigned host_index, unsigned address, unsigne
     deliver->peers++;
     bool bound = source->address.ss_family == addr.ss_family;
     smtp_session_open(peer->session, (struct sockaddr *)&addr, host->addresses->list[address].len,
-                      bound ? (const struct sockaddr *)&source->address : NULL, bound ? sizeof source->address : 0);
+                      bound ? (const struct sockaddr *)&source->address : NULL,
+                      bound ? sizeof source->address : 0);
 }
 
 void peer_submit(struct peer *peer, struct delivery *delivery)

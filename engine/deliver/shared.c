@@ -10,7 +10,7 @@
 
 struct site_limit {
     atomic_uint connections;
-    atomic_uint wishes; /* tries that failed since the last connection was given back */
+    atomic_uint wishes;  /* tries that failed since the last connection was given back */
     unsigned references; /* under the table's lock */
     size_t key_len;
     char key[]; /* "SOURCE SITE" */
@@ -40,7 +40,8 @@ void deliver_shared_destroy(struct deliver_shared **shared)
     *shared = NULL;
 }
 
-struct site_limit *site_limit_hold(struct deliver_shared *shared, struct slice site, unsigned source)
+struct site_limit *site_limit_hold(struct deliver_shared *shared, struct slice site,
+                                   unsigned source)
 {
     size_t key_len = site.len + sizeof source;
     struct site_limit *fresh = mem_zalloc(sizeof *fresh + key_len);

@@ -1,11 +1,14 @@
-/* Sites: the MX hosts that serve one or many destinations, their health, and the pool of sessions to them.
+/* Sites: the MX hosts that serve one or many destinations, their health, and the pool of sessions
+ * to them.
  *
- * site_drain() looks at a site and does whatever is possible now: gives waiting deliveries to sessions that have room, opens sessions
- * while there is more to do than they can take and the limits allow, asks for addresses where there are none yet. It runs as a task
- * at the end of a turn, once for all that happened in the turn.
+ * site_drain() looks at a site and does whatever is possible now: gives waiting deliveries to
+ * sessions that have room, opens sessions while there is more to do than they can take and the
+ * limits allow, asks for addresses where there are none yet. It runs as a task at the end of a
+ * turn, once for all that happened in the turn.
  *
- * Hosts are tried by preference, shuffled among equals, an address that failed is skipped until the host worked again or its pause is
- * over. Only when no host is left and no session lives has the site failed, and then so have its destinations.
+ * Hosts are tried by preference, shuffled among equals, an address that failed is skipped until the
+ * host worked again or its pause is over. Only when no host is left and no session lives has the
+ * site failed, and then so have its destinations.
  */
 #include <stdlib.h>
 
@@ -14,7 +17,8 @@
 
 #define HOST_DOWN_MS_MAX 60000
 #define TLS_BROKEN_MS 3600000
-#define PATIENCE_US 200000 /* a backlog that the open sessions can send within this needs no more of them */
+#define PATIENCE_US                                                                                \
+    200000 /* a backlog that the open sessions can send within this needs no more of them */
 #define BACKLOG_DESTINATIONS_MAX 64
 #define TRANSACTIONS_KNOWN 4
 
@@ -27,7 +31,8 @@ static int64_t host_down_ms(const struct deliver *deliver)
 
 static int compare_mx(const void *a, const void *b)
 {
-    const struct dns_mx *x = *(const struct dns_mx *const *)a, *y = *(const struct dns_mx *const *)b;
+    const struct dns_mx *x = *(const struct dns_mx *const *)a,
+                        *y = *(const struct dns_mx *const *)b;
     if (x->preference != y->preference)
         return x->preference < y->preference ? -1 : 1;
     size_t len = MIN_OF(x->name.len, y->name.len);
@@ -39,8 +44,8 @@ static void host_addresses_found(struct dns_request *request, struct dns_address
 static void site_drain(struct ring_task *task);
 static void site_retry(struct ring_timer *timer);
 
-static struct site *site_create(struct deliver *deliver, const struct dns_mx *const *sorted, unsigned count,
-                                struct slice key)
+static struct site *site_create(struct deliver *deliver, const struct dns_mx *const *sorted,
+                                unsigned count, struct slice key)
 {
     size_t names = 0;
     for (unsigned i = 0; i < count; i++)
@@ -76,8 +81,9 @@ static struct site *site_create(struct deliver *deliver, const struct dns_mx *co
 
 struct site *site_get(struct deliver *deliver, const struct dns_route *route)
 {
-    /* The key: host names by preference, a comma within a preference, a semicolon between, so that two domains with the same hosts in
-     * the same ranks share sessions whatever their numbers are. */
+    /* The key: host names by preference, a comma within a preference, a semicolon between, so that
+     * two domains with the same hosts in the same ranks share sessions whatever their numbers are.
+     */
     const struct dns_mx **sorted = mem_array(route->host_count, sizeof *sorted);
     for (unsigned i = 0; i < route->host_count; i++)
         sorted[i] = &route->hosts[i];
@@ -138,7 +144,8 @@ static void host_addresses_found(struct dns_request *request, struct dns_address
     host->addresses = addresses;
     host->address_down = 0;
     if (addresses->status != DNS_OK) {
-        log_info(site->deliver->options.log, "host-unresolved", "%.*s: %s", SLICE_FMT(host->name), addresses->text);
+        log_info(site->deliver->options.log, "host-unresolved", "%.*s: %s", SLICE_FMT(host->name),
+                 addresses->text);
         host->down_until_ms = ring_now_ms(site->deliver->ring) + host_down_ms(site->deliver);
     }
     site_drain_soon(site);
@@ -147,7 +154,8 @@ static void host_addresses_found(struct dns_request *request, struct dns_address
 
 enum choice { CHOICE_FOUND, CHOICE_WAIT, CHOICE_NONE };
 
-/* Whether the host can be connected to now; asks for its addresses when they're missing or too old. */
+/* Whether the host can be connected to now; asks for its addresses when they're missing or too old.
+ */
 static enum choice host_try(struct site_host *host, struct rng *rng, int64_t now, unsigned *address)
 {
     struct deliver *deliver = host->site->deliver;
@@ -184,7 +192,8 @@ static enum choice site_choose(struct site *site, unsigned *host, unsigned *addr
     int64_t now = ring_now_ms(site->deliver->ring);
     for (unsigned first = 0; first < site->host_count;) {
         unsigned end = first;
-        while (end < site->host_count && site->hosts[end].preference == site->hosts[first].preference)
+        while (end < site->host_count &&
+               site->hosts[end].preference == site->hosts[first].preference)
             end++;
         unsigned count = end - first, start = (unsigned)rng_below(rng, count);
         bool waiting = false;
@@ -212,8 +221,10 @@ void site_host_worked(struct site *site, struct peer *peer)
     site->opening_blocked_ms = 0;
 }
 
-/* All hosts are down and no session lives: the destinations have failed, each on its own account. */
-static void site_failed(struct site *site, const struct smtp_reply *reason, const struct site_host *host)
+/* All hosts are down and no session lives: the destinations have failed, each on its own account.
+ */
+static void site_failed(struct site *site, const struct smtp_reply *reason,
+                        const struct site_host *host)
 {
     struct list *node;
     while ((node = list_pop_front(&site->ready)))
@@ -230,13 +241,13 @@ void site_host_failed(struct site *site, struct peer *peer, const struct smtp_re
         deliver->options.tls_mode == SMTP_TLS_OPPORTUNISTIC && !peer->in_clear) {
         host->tls_broken = true;
         host->retry_tls_ms = now + TLS_BROKEN_MS;
-        log_info(deliver->options.log, "tls-failed", "%.*s [%s]: %.*s; in clear for an hour", SLICE_FMT(host->name),
-                 peer->text, SLICE_FMT(reason->text));
+        log_info(deliver->options.log, "tls-failed", "%.*s [%s]: %.*s; in clear for an hour",
+                 SLICE_FMT(host->name), peer->text, SLICE_FMT(reason->text));
         site_drain_soon(site);
         return;
     }
-    log_info(deliver->options.log, "session-failed", "%.*s [%s] %s: %u %.*s", SLICE_FMT(host->name), peer->text,
-             smtp_phase_name(reason->phase), reason->code, SLICE_FMT(reason->text));
+    log_info(deliver->options.log, "session-failed", "%.*s [%s] %s: %u %.*s", SLICE_FMT(host->name),
+             peer->text, smtp_phase_name(reason->phase), reason->code, SLICE_FMT(reason->text));
     host->address_down |= 1u << peer->address;
     unsigned count = host->addresses ? host->addresses->count : 0;
     if (count == 0 || (host->address_down & ((1u << count) - 1)) == (1u << count) - 1)
@@ -274,7 +285,8 @@ static unsigned peer_room(const struct peer *peer)
     return MIN_OF(smtp_session_room(peer->session), max - peer->messages);
 }
 
-/* A session with room: an idle one first, then one whose pipeline isn't full (those stand in front). */
+/* A session with room: an idle one first, then one whose pipeline isn't full (those stand in
+ * front). */
 static struct peer *site_pick(struct site *site)
 {
     if (!list_empty(&site->idle)) {
@@ -293,7 +305,8 @@ static struct peer *site_pick(struct site *site)
 static struct delivery *site_next(struct site *site)
 {
     while (!list_empty(&site->ready)) {
-        struct destination *destination = LIST_ENTRY(site->ready.next, struct destination, site_node);
+        struct destination *destination =
+            LIST_ENTRY(site->ready.next, struct destination, site_node);
         struct delivery *delivery = delivery_next(destination);
         if (!delivery) {
             list_remove(&destination->site_node);
@@ -307,14 +320,14 @@ static struct delivery *site_next(struct site *site)
     return NULL;
 }
 
-/* Jobs that wait for a session here, and those behind them in Redis. Counts only some destinations: enough to know that there's plenty. */
+/* Jobs that wait for a session here, and those behind them in Redis. Counts only some destinations:
+ * enough to know that there's plenty. */
 static uint64_t site_backlog(const struct site *site, unsigned *waiting)
 {
     uint64_t backlog = 0;
     unsigned looked = 0;
     *waiting = 0;
-    list_for_each(it, &site->ready)
-    {
+    list_for_each (it, &site->ready) {
         const struct destination *destination = LIST_ENTRY(it, struct destination, site_node);
         *waiting += destination->waiting_count;
         backlog += destination->waiting_count + destination->queued;
@@ -324,19 +337,22 @@ static uint64_t site_backlog(const struct site *site, unsigned *waiting)
     return backlog;
 }
 
-/* How many more sessions to open now. A session costs as much as several messages, for us and for the peer, so another one is opened only when
- * those that there are would need longer for the backlog than it takes to get it going. */
+/* How many more sessions to open now. A session costs as much as several messages, for us and for
+ * the peer, so another one is opened only when those that there are would need longer for the
+ * backlog than it takes to get it going. */
 static unsigned site_sessions_wanted(struct site *site)
 {
     const struct deliver_options *options = &site->deliver->options;
     unsigned waiting;
     uint64_t backlog = site_backlog(site, &waiting);
-    unsigned room = options->connecting_per_site - MIN_OF(options->connecting_per_site, site->opening_count);
+    unsigned room =
+        options->connecting_per_site - MIN_OF(options->connecting_per_site, site->opening_count);
     unsigned new_here = waiting - MIN_OF(waiting, site->opening_count);
     room = MIN_OF(room, new_here);
     if (site->peer_count == 0)
         return MIN_OF(room, 1u);
-    if (site->transactions < TRANSACTIONS_KNOWN) /* the first ones say more about the start than about the site */
+    if (site->transactions <
+        TRANSACTIONS_KNOWN) /* the first ones say more about the start than about the site */
         return site->peer_count < 2 ? MIN_OF(room, 1u) : 0;
     unsigned depth = site->in_order >= options->pipeline_rank ? options->pipeline_depth : 1;
     uint64_t patience_us = (uint64_t)MAX_OF(site->connect_us, (int64_t)PATIENCE_US);
@@ -366,16 +382,17 @@ static void site_open_more(struct site *site)
     int64_t now = ring_now_ms(deliver->ring);
     if (site->opening_blocked_ms > now)
         return;
-    for (unsigned wanted = site_sessions_wanted(site); wanted > 0 && deliver->peers < deliver->options.sessions_max;
-         wanted--) {
+    for (unsigned wanted = site_sessions_wanted(site);
+         wanted > 0 && deliver->peers < deliver->options.sessions_max; wanted--) {
         unsigned host, address, source;
         switch (site_choose(site, &host, &address)) {
         case CHOICE_WAIT:
             return;
         case CHOICE_NONE:
             if (site->peer_count == 0) {
-                struct smtp_reply reply = smtp_reply_local(SMTP_PHASE_CONNECT, 451, (struct smtp_enhanced){ 4, 4, 1 },
-                                                           SLICE("no host of the destination can be reached"));
+                struct smtp_reply reply =
+                    smtp_reply_local(SMTP_PHASE_CONNECT, 451, (struct smtp_enhanced){ 4, 4, 1 },
+                                     SLICE("no host of the destination can be reached"));
                 site_failed(site, &reply, NULL);
             }
             return;

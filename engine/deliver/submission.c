@@ -1,5 +1,6 @@
-/* Submissions: the stored object of each submission that has jobs here, loaded from Redis once, its content compiled once, shared by
- * all its jobs. Those without jobs stay for a while (least recently used go first) up to a number of bytes. */
+/* Submissions: the stored object of each submission that has jobs here, loaded from Redis once, its
+ * content compiled once, shared by all its jobs. Those without jobs stay for a while (least
+ * recently used go first) up to a number of bytes. */
 #include <jansson.h>
 #include <stdlib.h>
 
@@ -29,8 +30,8 @@ static bool submission_read(struct submission *submission, struct slice text, st
     const char *from = NULL;
     json_t *content = NULL;
     json_int_t accepted = 0, expires = 0;
-    bool ok = json_unpack_ex(root, &error, 0, "{s:s, s:o, s:I, s:I}", "from", &from, "content", &content,
-                             "accepted_at", &accepted, "expires_at", &expires) == 0;
+    bool ok = json_unpack_ex(root, &error, 0, "{s:s, s:o, s:I, s:I}", "from", &from, "content",
+                             &content, "accepted_at", &accepted, "expires_at", &expires) == 0;
     if (!ok)
         err_set(err, ERR_INPUT, "stored submission: %s", error.text);
     char *dumped = ok ? json_dumps(content, JSON_COMPACT) : NULL;
@@ -60,13 +61,14 @@ static void submission_loaded(struct queue_load *load, struct slice json)
     struct submission *submission = CONTAINER_OF(load, struct submission, load);
     struct deliver *deliver = submission->deliver;
     bool ok = json.ptr ? submission_read(submission, json, &submission->err)
-                       : err_set(&submission->err, ERR_NOT_FOUND, "the submission's content is gone from Redis");
+                       : err_set(&submission->err, ERR_NOT_FOUND,
+                                 "the submission's content is gone from Redis");
     submission->state = ok ? SUBMISSION_READY : SUBMISSION_BROKEN;
     submission->bytes = json.len;
     deliver->content_bytes += json.len;
     if (!ok)
-        log_error(deliver->options.log, "submission-broken", "submission %.*s: %s", SLICE_FMT(submission->id),
-                  submission->err.text);
+        log_error(deliver->options.log, "submission-broken", "submission %.*s: %s",
+                  SLICE_FMT(submission->id), submission->err.text);
     submission_wake(submission);
     if (submission->references == 0 && !list_linked(&submission->lru))
         list_push_back(&deliver->submissions_lru, &submission->lru);
@@ -98,7 +100,8 @@ void submission_release(struct submission *submission)
     if (--submission->references > 0 || submission->state == SUBMISSION_LOADING)
         return;
     list_push_back(&deliver->submissions_lru, &submission->lru);
-    while (deliver->content_bytes > deliver->options.content_bytes_max && !list_empty(&deliver->submissions_lru))
+    while (deliver->content_bytes > deliver->options.content_bytes_max &&
+           !list_empty(&deliver->submissions_lru))
         submission_destroy(LIST_ENTRY(deliver->submissions_lru.next, struct submission, lru));
 }
 

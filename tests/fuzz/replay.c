@@ -1,4 +1,5 @@
-/* Replays a fuzz target's corpus where libFuzzer isn't: every file of the given folders or files, once. */
+/* Replays a fuzz target's corpus where libFuzzer isn't: every file of the given folders or files,
+ * once. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

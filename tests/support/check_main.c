@@ -1,4 +1,5 @@
-/* Keeps the support library non-empty and gives every test program the same way to run its suites. */
+/* Keeps the support library non-empty and gives every test program the same way to run its suites.
+ */
 #include "tests/support/check_main.h"
 
 #include <stdlib.h>
