@@ -100,6 +100,8 @@ static void on_ready(struct smtp_session *session)
     int64_t took_us = ring_clock_us(site->deliver->ring) - peer->opened_us;
     histogram_record(&site->deliver->stats.connect, took_us);
     average_add(&site->connect_us, took_us);
+    if (smtp_session_tls_us(session) > 0)
+        histogram_record(&site->deliver->stats.tls, smtp_session_tls_us(session));
     struct list *before = peer_list(peer);
     peer->ready = true;
     site->opening_count--;

@@ -474,6 +474,11 @@ void smtp_session_abort(struct smtp_session *session, const char *why)
                       why);
 }
 
+int64_t smtp_session_tls_us(const struct smtp_session *session)
+{
+    return stream_secure(&session->stream) ? session->tls_us : 0;
+}
+
 unsigned smtp_session_capabilities(const struct smtp_session *session)
 {
     return session->capabilities.offered;

@@ -180,3 +180,5 @@ unsigned smtp_session_capabilities(const struct smtp_session *session);
 uint64_t smtp_session_size_limit(const struct smtp_session *session); /* 0: none announced */
 const struct stream *smtp_session_stream(const struct smtp_session *session);
 enum smtp_phase smtp_session_phase(const struct smtp_session *session);
+/** How long the TLS handshake took, in µs; 0 in clear, or while it isn't over. */
+int64_t smtp_session_tls_us(const struct smtp_session *session);

@@ -70,6 +70,7 @@ struct smtp_session {
     struct smtp_reply_parser parser;
     struct ring_task pump;
     struct ring_timer timer;
+    int64_t tls_us;       /* the handshake's start, then its duration; 0: none */
     int64_t deadline_ms;  /* 0: none */
     int64_t timer_due_ms; /* may be before the deadline; the timer is restarted then */
     struct buf commands;  /* of the flight */

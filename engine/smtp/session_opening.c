@@ -13,6 +13,7 @@ static void hello(struct smtp_session *session, enum session_state next)
 static void handshake(struct smtp_session *session)
 {
     session_set_state(session, SESSION_HANDSHAKE);
+    session->tls_us = ring_clock_us(session->stream.socket.ring);
     stream_tls_start(&session->stream, &session->options.tls);
     session->options.tls.resume = NULL; /* the stream's now */
 }
@@ -28,6 +29,7 @@ void session_opening_connected(struct smtp_session *session)
 
 void session_opening_secured(struct smtp_session *session)
 {
+    session->tls_us = ring_clock_us(session->stream.socket.ring) - session->tls_us;
     if (session->options.tls_mode == SMTP_TLS_IMPLICIT) {
         session_set_state(session, SESSION_GREETING);
         session_arm(session);
