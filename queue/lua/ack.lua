@@ -20,19 +20,22 @@ local ids = {}
 for a = 4, #ARGV, 7 do
     ids[#ids + 1] = ARGV[a]
 end
-local held, counts, ended, now = {}, {}, 0, nil
+local held, all, each, ended, now = {}, {}, {}, 0, nil
 for i, value in ipairs(redis.call('HMGET', inflight, unpack(ids))) do
     held[ids[i]] = value
 end
 redis.call('HDEL', inflight, unpack(ids))
 
-local function count(key, field)
-    local fields = counts[key] or {}
-    counts[key] = fields
-    fields[field] = (fields[field] or 0) + 1
+local function count(sums, name)
+    local fields = each[sums] or {}
+    each[sums] = fields
+    fields[name] = (fields[name] or 0) + 1
+    all[name] = (all[name] or 0) + 1
 end
 
-local function back(kind, dest, due, record)
+local function back(kind, value, due, record)
+    local dest, leased = string.match(value, '^%S+ %S+ %S+ ([^\t]*)\t(.*)$')
+    record = record ~= '' and record or leased
     if kind == 'retry' then
         redis.call('ZADD', retry, due, dest .. '\t' .. record)
         return
@@ -45,33 +48,33 @@ local function back(kind, dest, due, record)
     redis.call('ZADD', ready, 'NX', now, dest)
 end
 
-for a = 4, #ARGV, 7 do
-    local id, sums, kind, unknown, due, record, event = unpack(ARGV, a, a + 6)
+for i, id in ipairs(ids) do
     local value = held[id]
     if value then
+        local a = 7 * i - 3
+        local kind = ARGV[a + 2]
         held[id] = false -- The same job twice in one call ends once.
         ended = ended + 1
         if kind == 'retry' or kind == 'release' then
-            local dest, leased = string.match(value, '^%S+ %S+ %S+ ([^\t]*)\t(.*)$')
-            back(kind, dest, due, record ~= '' and record or leased)
+            back(kind, value, ARGV[a + 4], ARGV[a + 5])
         end
         if kind ~= 'release' then
-            count('n', kind == 'retry' and 'deferred' or kind)
-            count('c:' .. sums, kind == 'retry' and 'deferred' or kind)
-            if unknown == '1' then
-                count('n', 'unknown')
-                count('c:' .. sums, 'unknown')
+            count(ARGV[a + 1], kind == 'retry' and 'deferred' or kind)
+            if ARGV[a + 3] == '1' then
+                count(ARGV[a + 1], 'unknown')
             end
-            redis.call('XADD', events, 'MAXLEN', '~', ARGV[2], '*', 'e', event)
+            redis.call('XADD', events, '*', 'e', ARGV[a + 6])
         end
     end
 end
-for key, fields in pairs(counts) do
-    for field, n in pairs(fields) do
-        redis.call('HINCRBY', prefix .. key, field, n)
+redis.call('XTRIM', events, 'MAXLEN', '~', ARGV[2])
+for name, n in pairs(all) do
+    redis.call('HINCRBY', prefix .. 'n', name, n)
+end
+for sums, fields in pairs(each) do
+    for name, n in pairs(fields) do
+        redis.call('HINCRBY', prefix .. 'c:' .. sums, name, n)
     end
-    if key ~= 'n' then
-        redis.call('EXPIRE', prefix .. key, ARGV[3])
-    end
+    redis.call('EXPIRE', prefix .. 'c:' .. sums, ARGV[3])
 end
 return ended

@@ -25,9 +25,10 @@ local function take(dest, jobs, visit)
     out[#out + 1] = dest
     out[#out + 1] = waiting
     out[#out + 1] = #records
+    local prefixed = lease .. dest .. '\t'
     for i, record in ipairs(records) do
         fields[2 * i - 1] = string.match(record, '^[^\t]*')
-        fields[2 * i] = lease .. dest .. '\t' .. record
+        fields[2 * i] = prefixed .. record
         out[#out + 1] = record
     end
     if #records > 0 then
