@@ -9,10 +9,22 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
+
+
+def become_root():
+    """Starts the program over through sudo unless it's root already: Postfix needs that, as always."""
+    if os.getuid() == 0:
+        return
+    kept = {name: value for name, value in os.environ.items()
+            if name.startswith("EILPOST") or name in ("PATH", "PYTHONPATH", "SEED", "ASAN_OPTIONS", "UBSAN_OPTIONS")}
+    settings = [f"{name}={value}" for name, value in kept.items()]
+    # No compiled modules of root's in the source tree.
+    os.execvp("sudo", ["sudo", "env", "PYTHONDONTWRITEBYTECODE=1", *settings, sys.executable, *sys.argv])
 
 
 def free_port(address="127.0.0.1"):

@@ -117,6 +117,7 @@ def run(io, starttls, chunking, checks, chance):
 
 
 def main():
+    peers.become_root()
     seed = int(os.environ.get("SEED", random.randrange(1 << 32)))
     print(f"seed {seed}")
     chance = random.Random(seed)
