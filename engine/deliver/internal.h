@@ -214,6 +214,13 @@ static inline void average_add(int64_t *average, int64_t us)
 {
     *average = *average == 0 ? MAX_OF(us, (int64_t)1) : *average + (us - *average) / 8;
 }
+/** Feeds an average that falls at once and rises slowly: the time that a peer takes, without the time that
+ * its answers wait for us. More sessions would only make us slower then. */
+static inline void low_average_add(int64_t *average, int64_t us)
+{
+    us = MAX_OF(us, (int64_t)1);
+    *average = *average == 0 || us < *average ? us : *average + (us - *average) / 128;
+}
 bool site_unused(const struct site *site);
 void site_free(struct site *site);
 
