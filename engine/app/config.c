@@ -101,14 +101,25 @@ struct reading {
     struct err *err;
 };
 
+/** What the file says, for a message of one line. */
+static void shown(const char *value, char *out, size_t room)
+{
+    snprintf(out, room, "%s", value);
+    for (char *c = out; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = '?';
+}
+
 static bool refuse(struct reading *reading, const char *key, const char *value, const char *must)
 {
+    const char *path = reading->config->path;
     unsigned line = config_line_of(reading->yaml, key, 1);
     if (!value)
-        return err_set(reading->err, ERR_CONFIG, "%s:%u: '%s' %s", reading->config->path, line, key,
-                       must);
-    return err_set(reading->err, ERR_CONFIG, "%s:%u: '%s' is '%.100s': %s", reading->config->path,
-                   line, key, value, must);
+        return err_set(reading->err, ERR_CONFIG, "%s:%u: '%s' %s", path, line, key, must);
+    char text[100];
+    shown(value, text, sizeof text);
+    return err_set(reading->err, ERR_CONFIG, "%s:%u: '%s' is '%s': %s", path, line, key, text,
+                   must);
 }
 
 static bool read_uint(struct reading *reading, const struct setting *setting, const char *key,

@@ -385,6 +385,9 @@ static void report_err(struct report *report, cyaml_err_t code, const char *path
     } else if (must) {
         buf_printf(&text,
                    "the file must hold keys and values, such as 'state_dir: /var/lib/eilpost'");
+    } else if (code == CYAML_ERR_INTERNAL_ERROR) { /* what libcyaml calls a key that is a list or a
+                                                      section */
+        buf_printf(&text, "a key must be a plain word");
     } else if (code == CYAML_ERR_ALIAS) {
         buf_printf(&text, "aliases (*name) aren't supported");
     } else if (code == CYAML_ERR_STRING_LENGTH_MAX) {

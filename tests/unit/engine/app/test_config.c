@@ -60,6 +60,8 @@ static const struct broken broken_files[] = {
     { "\tio: auto\n", ":1: found character that cannot start any token" },
     { "io: auto\n---\nio: auto\n", ": more than one YAML document ('---')" },
     { "io: *a\n", ":1: aliases (*name) aren't supported" },
+    { "io: auto\n? [a]\n: b\n", ":1: a key must be a plain word" },
+    { "workers: \"a\\nb\"\n", ":1: 'workers' is 'a?b': must be a whole number from 0 to 1024" },
     { "[1]\n", ": the file must hold keys and values, such as 'state_dir: /var/lib/eilpost'" },
 };
 
