@@ -36,11 +36,8 @@ void outbox_put(struct outbox *outbox, struct slice reply, int64_t due_us, enum 
         outbox->then = then;
         return;
     }
-    if (outbox->count > 0) {
-        const struct outbox_mark *last = &outbox->marks[outbox->first + outbox->count - 1];
-        assert(last->then == OUTBOX_KEEP);
-        due_us = MAX_OF(due_us, last->due_us);
-    }
+    assert(outbox->count == 0 ||
+           outbox->marks[outbox->first + outbox->count - 1].then == OUTBOX_KEEP);
     mark_push(outbox, (struct outbox_mark){ due_us, reply.len, then });
 }
 

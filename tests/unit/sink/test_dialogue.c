@@ -110,6 +110,9 @@ static const struct conversation conversations[] = {
       "220 250 250 550 554 250 250 250 250", 1, 1, 1, 0 },
     /* a body without an envelope, in two chunks */
     { NULL, HELLO "BDAT 3\r\nabcBDAT 2 LAST\r\ndeNOOP\r\n", "220 250 503 503 250", 0, 0, 0, 0 },
+    /* a refused LAST chunk leaves nothing behind */
+    { NULL, HELLO "BDAT 1 LAST\r\nx" FROM TO("u@d.test") "BDAT 1 LAST\r\nx",
+      "220 250 503 250 250 250", 1, 1, 1, 0 },
     /* out of order */
     { NULL, FROM TO("u@d.test") "DATA\r\n" HELLO FROM FROM "DATA\r\nXYZZY\r\n",
       "220 503 503 503 250 250 503 554 500", 0, 0, 0, 0 },
