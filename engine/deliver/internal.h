@@ -157,6 +157,8 @@ struct deliver {
     unsigned held;      /* deliveries */
     unsigned peers;
     unsigned next_source;
+    int64_t turn_us; /* how long a turn of the loop takes, moving average: what each answer waits
+                        for us */
     bool running, recordable, stopping;
     int64_t discovered_ms;
     struct ring_timer pump_timer, sweep_timer, stop_timer;
@@ -214,8 +216,8 @@ static inline void average_add(int64_t *average, int64_t us)
 {
     *average = *average == 0 ? MAX_OF(us, (int64_t)1) : *average + (us - *average) / 8;
 }
-/** Feeds an average that falls at once and rises slowly: the time that a peer takes, without the time that
- * its answers wait for us. More sessions would only make us slower then. */
+/** Feeds an average that falls at once and rises slowly: the time that a peer takes, without the
+ * time that its answers wait for us. More sessions would only make us slower then. */
 static inline void low_average_add(int64_t *average, int64_t us)
 {
     us = MAX_OF(us, (int64_t)1);

@@ -163,7 +163,8 @@ static void on_done(struct smtp_session *session, struct smtp_transaction *tx,
     list_remove(&delivery->node);
     peer_move(peer, before);
     site->transactions++;
-    low_average_add(&site->transaction_us, ring_clock_us(site->deliver->ring) - delivery->submitted_us);
+    low_average_add(&site->transaction_us,
+                    ring_clock_us(site->deliver->ring) - delivery->submitted_us);
     if (outcome == SMTP_TX_ACCEPTED && ++site->in_order == site->deliver->options.pipeline_rank)
         log_debug(site->deliver->options.log, "site-ranked", "%.*s: depth %u from here on",
                   SLICE_FMT(site->key), site->deliver->options.pipeline_depth);

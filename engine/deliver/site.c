@@ -21,6 +21,7 @@
     200000 /* a backlog that the open sessions can send within this needs no more of them */
 #define BACKLOG_DESTINATIONS_MAX 64
 #define TRANSACTIONS_KNOWN 4
+#define TURNS_PER_TRANSACTION 3 /* to send, to answer, to send the body */
 
 static int64_t host_down_ms(const struct deliver *deliver)
 {
@@ -355,8 +356,12 @@ static unsigned site_sessions_wanted(struct site *site)
         TRANSACTIONS_KNOWN) /* the first ones say more about the start than about the site */
         return site->peer_count < 2 ? MIN_OF(room, 1u) : 0;
     unsigned depth = site->in_order >= options->pipeline_rank ? options->pipeline_depth : 1;
+    /* Without the turns of our own loop that its answers waited for: a busy loop isn't helped by
+     * more sessions. */
+    int64_t its_us =
+        MAX_OF(site->transaction_us - TURNS_PER_TRANSACTION * site->deliver->turn_us, (int64_t)1);
     uint64_t patience_us = (uint64_t)MAX_OF(site->connect_us, (int64_t)PATIENCE_US);
-    uint64_t enough = backlog * (uint64_t)site->transaction_us / depth / patience_us + 1;
+    uint64_t enough = backlog * (uint64_t)its_us / depth / patience_us + 1;
     uint64_t missing = enough > site->peer_count ? enough - site->peer_count : 0;
     return (unsigned)MIN_OF(missing, (uint64_t)room);
 }
@@ -415,6 +420,7 @@ static void site_drain(struct ring_task *task)
     if (!deliver->recordable || deliver->stopping)
         return;
     site->used_ms = ring_now_ms(deliver->ring);
+    average_add(&deliver->turn_us, ring_clock_us(deliver->ring) - site->used_ms * 1000);
     struct peer *peer;
     while (!list_empty(&site->ready) && (peer = site_pick(site))) {
         struct delivery *delivery = site_next(site);
