@@ -91,6 +91,22 @@ static bool prepare_redis(struct app *app, struct err *err)
                        err);
 }
 
+/* The stats endpoint before the workers: a port in use is told before any job is leased. */
+static bool start_api(struct app *app, struct err *err)
+{
+    app_stats_init(&app->stats, app->workers, app->node);
+    if (!app->config->api.enabled)
+        return true;
+    struct api_options options = {
+        .listen = app->config->api.listen,
+        .snapshot = app_stats_snapshot,
+        .healthy = app_stats_healthy,
+        .user = &app->stats,
+        .log = app->log,
+    };
+    return api_start(&options, &app->api, err);
+}
+
 static bool start_workers(struct app *app, struct err *err)
 {
     app->common = (struct worker_common){
@@ -108,22 +124,8 @@ static bool start_workers(struct app *app, struct err *err)
     for (unsigned i = 0; i < app->worker_count; i++)
         if (!worker_start(&app->workers[i], &app->common, i, err))
             return false;
+    app_stats_running(&app->stats, app->worker_count);
     return true;
-}
-
-static bool start_api(struct app *app, struct err *err)
-{
-    app_stats_init(&app->stats, app->workers, app->worker_count, app->node);
-    if (!app->config->api.enabled)
-        return true;
-    struct api_options options = {
-        .listen = app->config->api.listen,
-        .snapshot = app_stats_snapshot,
-        .healthy = app_stats_healthy,
-        .user = &app->stats,
-        .log = app->log,
-    };
-    return api_start(&options, &app->api, err);
 }
 
 static void app_stop(struct app *app)
@@ -153,12 +155,14 @@ static bool app_start(struct app *app, struct err *err)
     raise_file_limit(app->log);
     if (!node_open(config->state_dir, app->node, err) || !prepare_sources(app, err))
         return false;
-    if (!queue_journal_open(&app->journal, config->state_dir, app->worker_count,
-                            config->queue.jobs_in_flight, err))
+    /* A slot is taken from an end-of-data to its durable ack, so more are needed than jobs are
+     * held. */
+    unsigned slots = MAX_OF(config->queue.jobs_in_flight * 4, 65536u);
+    if (!queue_journal_open(&app->journal, config->state_dir, app->worker_count, slots, err))
         return false;
     for (unsigned i = 0; i < app->worker_count; i++)
         app->journals[i] = queue_journal_worker(app->journal, i);
-    return prepare_redis(app, err) && start_workers(app, err) && start_api(app, err);
+    return prepare_redis(app, err) && start_api(app, err) && start_workers(app, err);
 }
 
 bool app_run(const struct config *config, const struct log *log, struct err *err)

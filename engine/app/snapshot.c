@@ -14,12 +14,22 @@ static int64_t monotonic_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-void app_stats_init(struct app_stats *stats, struct worker *const *workers, unsigned count,
-                    const char *node)
+void app_stats_init(struct app_stats *stats, struct worker *const *workers, const char *node)
 {
-    *stats = (struct app_stats){
-        .workers = workers, .worker_count = count, .node = node, .started_ms = monotonic_ms()
-    };
+    stats->workers = workers;
+    stats->node = node;
+    stats->started_ms = monotonic_ms();
+    atomic_init(&stats->worker_count, 0);
+}
+
+void app_stats_running(struct app_stats *stats, unsigned worker_count)
+{
+    atomic_store_explicit(&stats->worker_count, worker_count, memory_order_release);
+}
+
+static unsigned running(struct app_stats *stats)
+{
+    return atomic_load_explicit(&stats->worker_count, memory_order_acquire);
 }
 
 static void read_counters(const struct worker_view *view, struct stats_counters *out)
@@ -110,10 +120,11 @@ void app_stats_snapshot(void *user, struct stats_snapshot *out)
     struct app_stats *stats = user;
     out->uptime_ms = monotonic_ms() - stats->started_ms;
     out->node = stats->node;
-    out->recordable = true;
-    out->worker_count = stats->worker_count;
-    out->workers = mem_array(stats->worker_count, sizeof *out->workers);
-    for (unsigned i = 0; i < stats->worker_count; i++) {
+    out->worker_count = running(stats);
+    out->recordable = out->worker_count > 0;
+    out->io = "none";
+    out->workers = mem_array(out->worker_count, sizeof *out->workers);
+    for (unsigned i = 0; i < out->worker_count; i++) {
         struct worker_view view = worker_view(stats->workers[i]);
         struct stats_worker *worker = &out->workers[i];
         read_counters(&view, &worker->counters);
@@ -132,7 +143,12 @@ void app_stats_snapshot(void *user, struct stats_snapshot *out)
 bool app_stats_healthy(void *user, char *reason, size_t room)
 {
     struct app_stats *stats = user;
-    for (unsigned i = 0; i < stats->worker_count; i++) {
+    unsigned count = running(stats);
+    if (count == 0) {
+        snprintf(reason, room, "the workers are starting");
+        return false;
+    }
+    for (unsigned i = 0; i < count; i++) {
         struct worker_view view = worker_view(stats->workers[i]);
         if (LOAD(view.queue->recordable))
             continue;

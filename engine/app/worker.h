@@ -1,7 +1,5 @@
 #pragma once
 /* One worker: a thread with its ring and everything that hangs on it. */
-#include <stdatomic.h>
-
 #include "engine/app/config.h"
 #include "engine/deliver/deliver.h"
 #include "queue/journal.h"
