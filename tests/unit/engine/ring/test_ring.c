@@ -3,12 +3,14 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "engine/base/mem.h"
+#include "engine/ring/ring_body.h"
 #include "tests/unit/engine/ring/bodies.h"
 
 /* ---- timers ---- */
@@ -86,6 +88,29 @@ START_TEST(a_stopped_timer_does_not_fire_even_when_due_in_the_same_turn)
     TURN_UNTIL(rig.ring, last.fired);
     ck_assert_int_eq(a.fired, 1);
     ck_assert_int_eq(b.fired, 0);
+    rig_free(&rig);
+}
+END_TEST
+
+static void delay_other(struct ring_timer *timer)
+{
+    struct watched *watched = CONTAINER_OF(timer, struct watched, timer);
+    watched->fired++;
+    start_watched(watched->other, watched->ring, 20);
+}
+
+START_TEST(a_timer_due_in_the_same_turn_can_still_be_put_off)
+{
+    struct rig rig = rig_on(_i);
+    struct watched a = { .ring = rig.ring }, b = { .ring = rig.ring };
+    ring_timer_init(&a.timer, delay_other);
+    ring_timer_init(&b.timer, note_fired);
+    a.other = &b;
+    start_watched(&a, rig.ring, 5);
+    start_watched(&b, rig.ring, 5);
+    TURN_UNTIL(rig.ring, a.fired);
+    ck_assert_int_eq(b.fired, 0);
+    TURN_UNTIL(rig.ring, b.fired); /* which looks at the time */
     rig_free(&rig);
 }
 END_TEST
@@ -291,6 +316,47 @@ START_TEST(letters_of_four_threads_arrive_each_in_order)
 }
 END_TEST
 
+enum { EXCHANGES = 300 };
+
+struct exchange {
+    struct ring_letter letter;
+    struct ring *ring;
+    sem_t delivered;
+    int count;
+};
+
+static void deliver_exchange(struct ring_letter *letter)
+{
+    struct exchange *exchange = CONTAINER_OF(letter, struct exchange, letter);
+    if (++exchange->count == EXCHANGES)
+        ring_stop(exchange->ring);
+    sem_post(&exchange->delivered);
+}
+
+static void *post_when_delivered(void *user)
+{
+    struct exchange *exchange = user;
+    for (int i = 0; i < EXCHANGES; i++) {
+        ring_post(exchange->ring, &exchange->letter);
+        sem_wait(&exchange->delivered);
+    }
+    return NULL;
+}
+
+START_TEST(a_letter_wakes_a_ring_that_waits)
+{
+    struct rig rig = rig_on(_i);
+    struct exchange exchange = { .ring = rig.ring, .letter.deliver = deliver_exchange };
+    ck_assert_int_eq(sem_init(&exchange.delivered, 0, 0), 0);
+    pthread_t thread;
+    ck_assert_int_eq(pthread_create(&thread, NULL, post_when_delivered, &exchange), 0);
+    ring_run(rig.ring); /* has nothing to do between two letters */
+    pthread_join(thread, NULL);
+    ck_assert_int_eq(exchange.count, EXCHANGES);
+    rig_free(&rig);
+}
+END_TEST
+
 START_TEST(a_letter_to_oneself_is_not_delivered_inside_the_post)
 {
     struct rig rig = rig_on(_i);
@@ -420,6 +486,23 @@ START_TEST(a_poll_reports_only_what_is_wanted_now)
 }
 END_TEST
 
+START_TEST(a_poll_that_waits_can_want_something_else)
+{
+    struct rig rig = rig_on(_i);
+    struct polled *polled = polled_open(&rig);
+    for (int i = 1; i <= 3; i++) {
+        ring_poll_want(&polled->poll, true, false); /* which doesn't come */
+        ring_turn(rig.ring, 0);
+        int writable = polled->writable;
+        ring_poll_want(&polled->poll, i == 2, true);
+        TURN_UNTIL(rig.ring, polled->writable > writable);
+    }
+    ck_assert_int_eq(polled->readable, 0);
+    polled_free(&rig, polled);
+    rig_free(&rig);
+}
+END_TEST
+
 START_TEST(a_poll_can_be_closed_in_its_own_callback)
 {
     struct rig rig = rig_on(_i);
@@ -444,6 +527,36 @@ START_TEST(a_hang_up_shows_as_readable)
     shutdown(polled->fds[1], SHUT_RDWR);
     TURN_UNTIL(rig.ring, polled->readable);
     polled_free(&rig, polled);
+    rig_free(&rig);
+}
+END_TEST
+
+/* ---- slots ---- */
+
+START_TEST(a_late_completion_does_not_find_the_slot_s_next_tenant)
+{
+    struct rig rig = rig_on(BODY_SIM);
+    int old_tenant, new_tenant;
+    uint32_t slot = ring_slot_take(rig.ring, &old_tenant);
+    uint32_t generation = rig.ring->slots[slot].generation;
+    ck_assert_ptr_eq(ring_slot_object(rig.ring, slot, generation), &old_tenant);
+    ring_slot_release(rig.ring, slot);
+    ck_assert_ptr_null(ring_slot_object(rig.ring, slot, generation));
+    ck_assert_uint_eq(ring_slot_take(rig.ring, &new_tenant), slot);
+    ck_assert_ptr_null(ring_slot_object(rig.ring, slot, generation));
+    ck_assert_ptr_eq(ring_slot_object(rig.ring, slot, rig.ring->slots[slot].generation),
+                     &new_tenant);
+    ring_slot_release(rig.ring, slot);
+    ck_assert_ptr_null(ring_slot_object(rig.ring, 1 << 27, 1));
+    for (int round = 0; round < 2; round++) { /* growing keeps what is there */
+        uint32_t slots[1000];
+        for (size_t i = 0; i < ARRAY_LEN(slots); i++)
+            slots[i] = ring_slot_take(rig.ring, &slots[i]);
+        for (size_t i = 0; i < ARRAY_LEN(slots); i++) {
+            ck_assert_ptr_eq(rig.ring->slots[slots[i]].object, &slots[i]);
+            ring_slot_release(rig.ring, slots[i]);
+        }
+    }
     rig_free(&rig);
 }
 END_TEST
@@ -503,24 +616,27 @@ END_TEST
 int main(void)
 {
     Suite *suite = SUITE_OF("ring", auto_takes_epoll_with_a_warning_where_io_uring_is_refused,
-                            auto_takes_io_uring_where_it_works);
+                            auto_takes_io_uring_where_it_works,
+                            a_late_completion_does_not_find_the_slot_s_next_tenant);
     TCase *each = tcase_create("each body");
     tcase_set_timeout(each, 0);
-    CASE_LOOP(each, BODIES, timers_fire_in_the_order_of_their_deadlines,
-              a_stopped_timer_does_not_fire_even_when_due_in_the_same_turn,
-              a_restarted_timer_fires_once_at_its_new_time,
-              a_timer_restarted_at_once_in_its_callback_lets_the_turn_end,
-              a_hundred_thousand_deadlines_all_fire_in_order,
-              a_turn_with_a_limit_ends_before_a_far_deadline,
-              a_task_queued_by_a_task_runs_in_the_same_turn,
-              tasks_without_end_leave_room_for_timers,
-              a_letter_to_oneself_is_not_delivered_inside_the_post,
-              a_poll_fires_again_as_long_as_the_condition_holds,
-              a_poll_reports_only_what_is_wanted_now, a_poll_can_be_closed_in_its_own_callback);
+    CASE_LOOP(
+        each, BODIES, timers_fire_in_the_order_of_their_deadlines,
+        a_stopped_timer_does_not_fire_even_when_due_in_the_same_turn,
+        a_restarted_timer_fires_once_at_its_new_time,
+        a_timer_due_in_the_same_turn_can_still_be_put_off,
+        a_timer_restarted_at_once_in_its_callback_lets_the_turn_end,
+        a_hundred_thousand_deadlines_all_fire_in_order,
+        a_turn_with_a_limit_ends_before_a_far_deadline,
+        a_task_queued_by_a_task_runs_in_the_same_turn, tasks_without_end_leave_room_for_timers,
+        a_letter_to_oneself_is_not_delivered_inside_the_post,
+        a_poll_fires_again_as_long_as_the_condition_holds, a_poll_reports_only_what_is_wanted_now,
+        a_poll_can_be_closed_in_its_own_callback, a_poll_that_waits_can_want_something_else);
     suite_add_tcase(suite, each);
     TCase *real = tcase_create("real bodies");
     tcase_set_timeout(real, 0);
     CASE_LOOP(real, BODIES_REAL, letters_of_four_threads_arrive_each_in_order,
+              a_letter_wakes_a_ring_that_waits,
               another_thread_can_stop_a_ring_that_waits_and_it_can_run_again,
               a_hang_up_shows_as_readable);
     suite_add_tcase(suite, real);
