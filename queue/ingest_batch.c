@@ -119,13 +119,13 @@ static void part_fill(struct ingest_part *part, const struct ingest_job *jobs, s
 
 void ingest_work_encode(struct ingest_work *work, const struct ingest_schema *schema,
                         unsigned partitions, const struct ingest_callbacks *callbacks, void *user,
-                        const struct ingest_reject *reject, struct arena *arena)
+                        const struct ingest_reject *reject, struct arena *arena,
+                        struct buf *records)
 {
-    struct buf records = BUF_EMPTY;
+    buf_clear(records);
     struct ingest_job *jobs =
-        jobs_read(work, schema, partitions, callbacks, user, reject, arena, &records);
-    struct slice bytes = arena_copy(arena, buf_slice(&records));
-    buf_free(&records);
+        jobs_read(work, schema, partitions, callbacks, user, reject, arena, records);
+    struct slice bytes = arena_copy(arena, buf_slice(records));
     /* At most one part not full per partition. */
     size_t room = work->jobs / PART_JOBS_MAX + MIN_OF(work->jobs, (uint64_t)partitions) + 1;
     work->parts = arena_alloc(arena, room * sizeof *work->parts);

@@ -47,7 +47,9 @@ MUST_USE bool ingest_submission_id(struct slice entry, char out[QUEUE_SUBMISSION
                                    int64_t *ms);
 
 /** Computes the parts of an entry: always the same ones for the same text, fields and partitions.
- * All memory is the arena's. */
+ * All memory is the arena's;
+ *  `records` is scratch. */
 void ingest_work_encode(struct ingest_work *work, const struct ingest_schema *schema,
                         unsigned partitions, const struct ingest_callbacks *callbacks, void *user,
-                        const struct ingest_reject *reject, struct arena *arena);
+                        const struct ingest_reject *reject, struct arena *arena,
+                        struct buf *records);

@@ -17,8 +17,7 @@
 
 enum {
     CONNECT_S = 5,
-    BACKLOG_ENTRIES_MAX =
-        200, /* in the submit stream; then producer_append() waits for the engine */
+    BACKLOG_ENTRIES_MAX = 200, /* in the submit stream; then producer_append() waits */
     WAIT_STEP_MS = 20,
     LOADING_MS_MAX = 60000,
     EVENTS_PER_READ = 500,
@@ -130,10 +129,10 @@ static bool connect_to(struct producer *producer, const char *url, struct err *e
     char db[12];
     snprintf(db, sizeof db, "%u", parsed.db);
     if (ok)
-        ok = producer_reply_done(producer,
-                                 PRODUCER_COMMAND(producer, err, SLICE("SELECT"), slice_str(db)),
-                                 err);
-    /* A Redis that was just started may be reading its files for a while; it takes SELECT then, but not PING. */
+        ok = producer_reply_done(
+            producer, PRODUCER_COMMAND(producer, err, SLICE("SELECT"), slice_str(db)), err);
+    /* A Redis that was just started may be reading its files for a while; it takes SELECT then, but
+     * not PING. */
     for (int waited = 0; ok; waited += WAIT_STEP_MS) {
         redisReply *reply = PRODUCER_COMMAND(producer, err, SLICE("PING"));
         bool loading = reply && reply->type == REDIS_REPLY_ERROR &&

@@ -14,12 +14,7 @@
 #include "engine/base/mem.h"
 #include "engine/net/stream.h"
 
-enum {
-    FLIGHT_VECTORS_MAX = 512,
-    READER_IDLE_BYTES_MAX = 1 << 20,
-    CHECK_MS = 250,
-    PAUSE_MS_MIN = 50
-};
+enum { FLIGHT_VECTORS_MAX = 512, BUFFER_BYTES = 512 << 10, CHECK_MS = 250, PAUSE_MS_MIN = 50 };
 
 enum redis_state {
     REDIS_IDLE,
@@ -402,7 +397,7 @@ static void connection_open(struct redis *redis)
     redis->state = REDIS_CONNECTING;
     redis->reader = redisReaderCreateWithFunctions(&value_functions);
     assert(redis->reader);
-    redis->reader->maxbuf = READER_IDLE_BYTES_MAX;
+    redis->reader->maxbuf = redis->options.buffer_bytes;
     redisReaderSetPrivdata(redis->reader, redis);
     stream_init(&redis->stream, redis->ring, &stream_handlers);
     stream_connect(&redis->stream, (struct sockaddr *)&redis->address, redis->address_len, NULL, 0);
@@ -469,7 +464,8 @@ bool redis_create(struct redis **out, struct ring *ring, const struct redis_opti
     *redis = (struct redis){
         .ring = ring, .options = *options, .events = events, .user = user, .pause_ms = PAUSE_MS_MIN
     };
-    redis->arena.block_bytes = 64 << 10;
+    redis->options.buffer_bytes = options->buffer_bytes ? options->buffer_bytes : BUFFER_BYTES;
+    redis->arena.block_bytes = redis->options.buffer_bytes;
     redis->options.timeout_ms = options->timeout_ms ? options->timeout_ms : 3000;
     redis->options.pause_ms_max = options->pause_ms_max ? options->pause_ms_max : 1000;
     list_init(&redis->calls);

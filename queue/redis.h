@@ -52,6 +52,7 @@ struct redis_options {
     const char *url;
     unsigned timeout_ms;     /* 0: 3000 */
     unsigned pause_ms_max;   /* longest pause between attempts to connect; 0: 1000 */
+    size_t buffer_bytes;     /* kept for replies: those that fit cost no allocation; 0: 512 KiB */
     const char *client_name; /* CLIENT SETNAME; may be NULL */
     const struct log *log;
 };

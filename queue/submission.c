@@ -8,6 +8,8 @@
 #include "queue/keys.h"
 #include "queue/record.h"
 
+enum { FIELDS_FEW = 32 }; /* held on the stack */
+
 static bool problem_set(struct submission_problem *problem, const char *path, const char *format,
                         ...) PRINTF_LIKE(3, 4);
 
@@ -221,8 +223,11 @@ bool submission_recipient_record(const struct submission *submission, size_t i, 
         return false;
     struct record record = { .id = job_id,
                              .recipient = json_slice(json_object_get(recipient, "to")) };
-    struct slice *values = mem_array(field_count + 1, sizeof *values);
-    char(*numbers)[40] = mem_array(field_count + 1, sizeof *numbers);
+    struct slice few[FIELDS_FEW];
+    char few_numbers[FIELDS_FEW][40];
+    bool many = field_count > FIELDS_FEW;
+    struct slice *values = many ? mem_array(field_count, sizeof *values) : few;
+    char(*numbers)[40] = many ? mem_array(field_count, sizeof *numbers) : few_numbers;
     size_t bytes = 0;
     for (size_t f = 0; f < field_count; f++) {
         const json_t *value = json_object_getn(data, fields[f].ptr, fields[f].len);
@@ -233,8 +238,10 @@ bool submission_recipient_record(const struct submission *submission, size_t i, 
     }
     record.values = values;
     bool ok = bytes <= QUEUE_RECORD_BYTES_MAX && record_write(out, &record);
-    free(numbers);
-    free(values);
+    if (many) {
+        free(numbers);
+        free(values);
+    }
     if (ok)
         return true;
     char path[64];

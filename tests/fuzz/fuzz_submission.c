@@ -63,8 +63,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const struct ingest_callbacks callbacks = { .destination = destination };
     uint64_t count = 0, jobs = 0;
     struct arena arena = { 0 };
+    struct buf records = BUF_EMPTY;
     ingest_work_encode(&work, &schema, 4, &callbacks, NULL,
-                       &(struct ingest_reject){ rejected, &count }, &arena);
+                       &(struct ingest_reject){ rejected, &count }, &arena, &records);
     for (unsigned i = 0; i < work.part_count; i++) {
         part_check(&work.parts[i]);
         jobs += work.parts[i].jobs;
@@ -73,5 +74,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
            jobs + count == json_array_size(work.submission.recipients));
     submission_free(&work.submission);
     arena_free(&arena);
+    buf_free(&records);
     return 0;
 }
