@@ -281,6 +281,29 @@ START_TEST(a_paused_redis_ends_the_fence_before_the_lease)
 }
 END_TEST
 
+/* A connection that nobody gives up for a minute: what ends the fence is the owner's lease of 4 s
+ * alone. */
+START_TEST(a_lease_that_was_not_renewed_ends_the_fence_with_a_margin)
+{
+    bed_open(&bed, 1, NULL);
+    bed.redis_timeout_ms = 60000;
+    bed_enqueue(&bed, "s1", "a.example", 0, 1);
+    bed_engine_create(&bed, &engine, "n1", true);
+    bed_engine_start(&bed, &engine);
+    lease(&engine, 1);
+    test_redis_pause(&bed.redis);
+    int64_t begin = ring_now_ms(bed.ring);
+    while (queue_commit(engine.jobs[0]))
+        ring_turn(bed.ring, 50);
+    ck_assert_int_le(ring_now_ms(bed.ring) - begin, 4000 - 1500 + 500);
+    ck_assert(engine.recordable); /* nobody knows better */
+    test_redis_continue(&bed.redis);
+    BED_UNTIL(&bed, queue_commit(engine.jobs[0]));
+    finish(engine.jobs[0], QUEUE_RELEASE);
+    close_one();
+}
+END_TEST
+
 START_TEST(outcomes_that_are_not_recorded_in_time_stop_new_commits)
 {
     open_one(2, true);
@@ -380,6 +403,35 @@ START_TEST(a_lapsed_partition_goes_to_another_node_and_old_outcomes_change_nothi
     ck_assert_uint_eq(journal_taken(queue_journal_worker(engine.journal, 0)), 0);
     bed_engine_stop(&bed, &other);
     BED_UNTIL(&bed, engine.recordable); /* and back */
+    close_one();
+}
+END_TEST
+
+/* Another node came and went while nobody looked: what it did with the jobs can't be known. */
+START_TEST(a_broken_tenure_is_noticed_even_when_the_partition_is_free_again)
+{
+    open_one(2, true);
+    lease(&engine, 2);
+    ck_assert(queue_commit(engine.jobs[0]));
+    const struct script_source *source = &script_sources[SCRIPT_ACQUIRE];
+    free(test_redis_command(&bed.redis, "DEL e:{0}:o"));
+    free(test_redis_command(&bed.redis, "EVAL %b 3 e:{0}:e e:{0}:o e:{0}:h n2 n2/0/x 1000",
+                            source->text.ptr, source->text.len));
+    free(test_redis_command(&bed.redis, "DEL e:{0}:o"));
+    free(test_redis_command(&bed.redis, "CLIENT KILL TYPE normal SKIPME yes"));
+    BED_UNTIL(&bed, engine.lost == 1);
+    BED_UNTIL(&bed, engine.recordable);
+    ck_assert(!queue_commit(engine.jobs[1]));
+    finish(bed_take(&engine), QUEUE_DELIVERED);
+    finish(bed_take(&engine), QUEUE_DELIVERED);
+    lease(&engine, 2);
+    ck_assert_int_eq(count_of("EXISTS", "n") && total("delivered"), 0);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_uint_eq(engine.jobs[i]->flags, QUEUE_JOB_MAYBE_DUPLICATE);
+    while (engine.job_count > 0)
+        finish(bed_take(&engine), QUEUE_DELIVERED);
+    BED_UNTIL(&bed, queue_stats(engine.queue)->acks_pending == 0);
+    ck_assert_int_eq(total("delivered"), 2);
     close_one();
 }
 END_TEST
@@ -587,6 +639,8 @@ int main(void)
         a_retry_that_is_not_due_stays_away, a_stored_submission_is_loaded,
         another_number_of_partitions_is_refused, nothing_is_committed_while_redis_is_away,
         a_paused_redis_ends_the_fence_before_the_lease,
+        a_lease_that_was_not_renewed_ends_the_fence_with_a_margin,
+        a_broken_tenure_is_noticed_even_when_the_partition_is_free_again,
         outcomes_that_are_not_recorded_in_time_stop_new_commits,
         a_ghost_of_a_command_does_nothing_twice, a_partition_of_a_live_node_is_left_alone,
         a_lapsed_partition_goes_to_another_node_and_old_outcomes_change_nothing,
