@@ -20,6 +20,10 @@
  * ready set. */
 #define DELIVER_VISIT_MS 3000u
 
+/* Messages started in one turn of the loop: what is rendered in a turn is in memory until its end.
+ */
+#define DELIVER_TURN_MESSAGES 256u
+
 struct delivery;
 struct destination;
 struct peer;
@@ -157,6 +161,8 @@ struct deliver {
     unsigned held;      /* deliveries */
     unsigned peers;
     unsigned next_source;
+    uint64_t budget_turn; /* the turn of the loop that `budget` is for */
+    unsigned budget;      /* messages that may still be started in it */
     int64_t turn_us; /* how long a turn of the loop takes, moving average: what each answer waits
                         for us */
     bool running, recordable, stopping;

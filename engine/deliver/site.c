@@ -413,6 +413,16 @@ static void site_open_more(struct site *site)
     }
 }
 
+static bool budget_left(struct deliver *deliver)
+{
+    uint64_t turn = ring_stats(deliver->ring)->turns;
+    if (deliver->budget_turn != turn) {
+        deliver->budget_turn = turn;
+        deliver->budget = DELIVER_TURN_MESSAGES;
+    }
+    return deliver->budget > 0;
+}
+
 static void site_drain(struct ring_task *task)
 {
     struct site *site = CONTAINER_OF(task, struct site, drain);
@@ -423,10 +433,15 @@ static void site_drain(struct ring_task *task)
     average_add(&deliver->turn_us, ring_clock_us(deliver->ring) - site->used_ms * 1000);
     struct peer *peer;
     while (!list_empty(&site->ready) && (peer = site_pick(site))) {
+        if (!budget_left(deliver)) {
+            ring_timer_start(deliver->ring, &site->retry, 0); /* the next turn */
+            return;
+        }
         struct delivery *delivery = site_next(site);
         if (!delivery)
             break;
         peer_submit(peer, delivery);
+        deliver->budget--;
     }
     if (!list_empty(&site->ready))
         site_open_more(site);

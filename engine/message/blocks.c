@@ -9,6 +9,8 @@
 #include "engine/base/mem.h"
 
 enum { IOV_INLINE = 16, BLOCK_BYTES_MIN = 1024, BLOCK_BYTES_DEFAULT = 16384 };
+/* A burst's blocks go back to the system, all but these. */
+#define FREE_BYTES_MAX ((size_t)4 << 20)
 #define BYTES_MAX_DEFAULT ((size_t)64 << 20)
 
 struct message_blocks *message_blocks_create(size_t block_bytes, size_t bytes_max)
@@ -49,9 +51,10 @@ static void blocks_release(struct message_blocks *pool, struct output_block *blo
         struct output_block *next = block->next;
         assert(pool->in_use >= block->size);
         pool->in_use -= block->size;
-        if (block->size == pool->block_bytes) {
+        if (block->size == pool->block_bytes && pool->free_bytes < FREE_BYTES_MAX) {
             block->next = pool->free;
             pool->free = block;
+            pool->free_bytes += block->size;
         } else {
             free(block);
         }
@@ -77,6 +80,7 @@ static struct output_block *block_take(struct output_writer *writer, size_t size
     if (size == pool->block_bytes && pool->free) {
         block = pool->free;
         pool->free = block->next;
+        pool->free_bytes -= size;
     } else {
         block = mem_alloc(size);
         block->size = size;

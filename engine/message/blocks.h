@@ -11,6 +11,7 @@ struct output_block {
 
 struct message_blocks {
     struct output_block *free;
+    size_t free_bytes; /* of those kept for reuse */
     size_t block_bytes, bytes_max, in_use;
     struct buf scratch, line; /* a header's value and its encoded form */
 };
