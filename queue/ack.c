@@ -293,7 +293,6 @@ void queue_finish(struct queue_job *job, const struct queue_outcome *outcome)
     if (job->journal_slot >= 0 && !outcome->unknown && outcome->end != QUEUE_RELEASE)
         journal_replied(queue->options.journal, job->journal_slot, outcome->code);
     struct ack_batch *batch = batch_filling(partition);
-    held->batch = batch;
     held->end = outcome->end;
     held->unknown = outcome->unknown && outcome->end != QUEUE_RELEASE;
     held->retry_at_ms = outcome->retry_at_ms;

@@ -31,7 +31,6 @@ struct held_job {
     bool lost;    /* someone else's now */
     bool rewrite; /* a release must write the record anew */
     /* from queue_finish() to its ack, offsets into the batch's text: */
-    struct ack_batch *batch;
     enum queue_end end;
     bool unknown;
     int64_t retry_at_ms;
@@ -121,10 +120,10 @@ struct queue {
     unsigned count;
     bool ready;      /* scripts and ns:meta are fine on this connection */
     bool recordable; /* as last told */
-    bool started, stopping;
+    bool stopping;
     void (*stopped)(void *user);
     void *stopped_user;
-    char *url, *node, *name_space;
+    char *node, *name_space;
     char holder[96]; /* NODE/WORKER/INSTANCE */
     char owner_lease_text[12], job_lease_text[12], events_max_text[24];
     struct ring_timer renew_timer, ack_timer, stats_timer, stop_timer;

@@ -12,8 +12,8 @@ struct producer;
  * number of partitions. `partitions`: used when no engine was there yet; 0: fail then. */
 MUST_USE bool producer_open(struct producer **out, const char *url, const char *name_space,
                             unsigned partitions, struct err *err);
-/** Connects again after a failure, to the same Redis, and keeps the place in the events. After false only this, or producer_close(), may
- *  be called. */
+/** Connects again after a failure, to the same Redis, and keeps the place in the events. After
+ * false only this, or producer_close(), may be called. */
 MUST_USE bool producer_reopen(struct producer *producer, const char *url, struct err *err);
 void producer_close(struct producer **producer);
 unsigned producer_partitions(const struct producer *producer);

@@ -490,7 +490,6 @@ bool queue_create(struct queue **out, struct ring *ring, const struct queue_opti
 
 void queue_start(struct queue *queue)
 {
-    queue->started = true;
     redis_start(queue->redis);
     ring_timer_start(queue->ring, &queue->renew_timer, queue->options.owner_lease_ms / 4);
     ring_timer_start(queue->ring, &queue->stats_timer, 0);
@@ -534,7 +533,6 @@ void queue_stop(struct queue *queue, int64_t timeout_ms, void (*stopped)(void *u
 
 static void partition_free(struct queue_partition *partition)
 {
-    struct queue *queue = partition->queue;
     struct list *node;
     /* What Redis never confirmed stays in the journal, for the next start. */
     while ((node = list_pop_front(&partition->acks)) != NULL) {
@@ -549,7 +547,6 @@ static void partition_free(struct queue_partition *partition)
     }
     partition_asks_drop(partition);
     map_free(&partition->held);
-    (void)queue;
 }
 
 void queue_destroy(struct queue **queue)

@@ -1,14 +1,16 @@
 #pragma once
-/* The queue as one worker sees it: its partitions, leases, acks, content. Redis through our own stream (queue/redis.h).
- * queue/README.md holds the keys, the record format, the scripts and the promises; in short:
+/* The queue as one worker sees it: its partitions, leases, acks, content. Redis through our own
+ * stream (queue/redis.h). queue/README.md holds the keys, the record format, the scripts and the
+ * promises; in short:
  *
- *  - A worker owns partitions (lease in Redis with a deadline, renewed; an epoch that grows with each acquisition). Every script
- *    checks the epoch. After any lost Redis connection the worker acquires anew, so that no command of the old connection that
- *    runs late (a ghost) can do harm; what was not answered is repeated under the new epoch.
- *  - A leased job is in the partition's in-flight hash until its ack; ack, counters and event are one script, which does nothing
- *    for a job that isn't in flight any more.
- *  - queue_commit() is the fence before an end-of-data, and writes the journal slot (queue/journal.h) that tells after a crash
- *    what is in doubt.
+ *  - A worker owns partitions (lease in Redis with a deadline, renewed; an epoch that grows with
+ * each acquisition). Every script checks the epoch. After any lost Redis connection the worker
+ * acquires anew, so that no command of the old connection that runs late (a ghost) can do harm;
+ * what was not answered is repeated under the new epoch.
+ *  - A leased job is in the partition's in-flight hash until its ack; ack, counters and event are
+ * one script, which does nothing for a job that isn't in flight any more.
+ *  - queue_commit() is the fence before an end-of-data, and writes the journal slot
+ * (queue/journal.h) that tells after a crash what is in doubt.
  */
 #include "engine/ring/ring.h"
 
@@ -21,9 +23,10 @@ enum queue_flags {
     QUEUE_JOB_MAYBE_DUPLICATE = 1 << 0, /* an earlier attempt's outcome is unknown */
 };
 
-/** A leased job. The queue allocates it; the holder has it from `leased` (or `recovered`) until queue_finish(). */
+/** A leased job. The queue allocates it; the holder has it from `leased` (or `recovered`) until
+ * queue_finish(). */
 struct queue_job {
-    struct list node; /* the holder's to use */
+    struct list node;       /* the holder's to use */
     struct list lease_node; /* the queue's */
     struct queue_partition *partition;
     struct slice id;         /* "SUBMISSION-N", ≤ 38 bytes */
@@ -32,13 +35,13 @@ struct queue_job {
     struct slice last_reply; /* of the attempt before, for people; may be empty */
     unsigned attempts;       /* earlier attempts that reached a server or a verdict */
     unsigned flags;
-    unsigned value_count;    /* merge data, in the order of the content's fields */
+    unsigned value_count; /* merge data, in the order of the content's fields */
     const struct slice *values;
-    int64_t leased_ms;       /* monotonic */
-    int64_t deadline_ms;     /* monotonic: no end-of-data after it */
-    int32_t journal_slot;    /* the queue's; -1: none */
-    bool finished;           /* the queue's */
-    void *user;              /* the holder's to use */
+    int64_t leased_ms;    /* monotonic */
+    int64_t deadline_ms;  /* monotonic: no end-of-data after it */
+    int32_t journal_slot; /* the queue's; -1: none */
+    bool finished;        /* the queue's */
+    void *user;           /* the holder's to use */
 };
 
 enum queue_end {
@@ -56,18 +59,18 @@ enum queue_end {
 /** What to record. All slices need to live only during queue_finish(). */
 struct queue_outcome {
     enum queue_end end;
-    int64_t retry_at_ms;   /* QUEUE_RETRY: wall clock */
-    bool unknown;          /* end-of-data was sent, no reply: marks the job and its event */
-    unsigned code;         /* of the reply, peer's or local */
-    bool local;            /* the reply was ours */
-    struct slice status;   /* "5.1.1" or empty */
-    struct slice text;     /* the reply's text */
-    const char *phase;     /* smtp_phase_name() */
-    const char *category;  /* verdict's category, or NULL */
+    int64_t retry_at_ms;  /* QUEUE_RETRY: wall clock */
+    bool unknown;         /* end-of-data was sent, no reply: marks the job and its event */
+    unsigned code;        /* of the reply, peer's or local */
+    bool local;           /* the reply was ours */
+    struct slice status;  /* "5.1.1" or empty */
+    struct slice text;    /* the reply's text */
+    const char *phase;    /* smtp_phase_name() */
+    const char *category; /* verdict's category, or NULL */
     struct slice site, host, address; /* whom it was tried at; may be empty */
     struct slice source;
-    const char *tls;       /* "TLSv1.3" or NULL */
-    int64_t duration_ms;   /* of the attempt */
+    const char *tls;     /* "TLSv1.3" or NULL */
+    int64_t duration_ms; /* of the attempt */
 };
 
 /** What the journal of an engine that died says about a job that it had in flight. */
@@ -77,28 +80,31 @@ enum queue_recovery {
 };
 
 struct queue_events {
-    /** Jobs of one destination were leased (list of queue_job.node). `waiting`: how many are still queued there. */
-    void (*leased)(void *user, struct queue_partition *partition, struct slice destination, struct list *jobs, unsigned count,
-                   uint64_t waiting);
+    /** Jobs of one destination were leased (list of queue_job.node). `waiting`: how many are still
+     * queued there. */
+    void (*leased)(void *user, struct queue_partition *partition, struct slice destination,
+                   struct list *jobs, unsigned count, uint64_t waiting);
     /** queue_lease() found nothing more: a destination's queue is empty. */
     void (*drained)(void *user, struct queue_partition *partition, struct slice destination);
-    /** A job that a dead engine (this node's earlier process) had in doubt. The callee ends it with queue_finish(). Jobs without doubt
-     *  go back to their queues without a call. */
+    /** A job that a dead engine (this node's earlier process) had in doubt. The callee ends it with
+     * queue_finish(). Jobs without doubt go back to their queues without a call. */
     void (*recovered)(void *user, struct queue_job *job, enum queue_recovery what, unsigned code);
-    /** Whether outcomes can be recorded now (connected, epoch held). While false queue_commit() refuses. */
+    /** Whether outcomes can be recorded now (connected, epoch held). While false queue_commit()
+     * refuses. */
     void (*recordable)(void *user, bool yes);
-    /** The partition belongs to someone else now: its jobs can't be committed any more; the holder ends each as soon as it can with
-     *  queue_finish() (which records nothing). */
+    /** The partition belongs to someone else now: its jobs can't be committed any more; the holder
+     * ends each as soon as it can with queue_finish() (which records nothing). */
     void (*lost)(void *user, struct queue_partition *partition);
-    /** An acked outcome is durable: `lag_ms` since queue_finish(). For the latency figures; may be NULL. */
+    /** An acked outcome is durable: `lag_ms` since queue_finish(). For the latency figures; may be
+     * NULL. */
     void (*acked)(void *user, unsigned count, int64_t lag_ms);
 };
 
 struct queue_options {
-    const char *url;        /* redis://[user:password@]host[:port][/db] or unix:///path[?db=N] */
-    const char *name_space; /* prefix of all keys; "e" */
-    unsigned partitions;    /* fixed at the first start on a Redis; 16 */
-    const char *node;       /* stable id of this node (kept in the state directory) */
+    const char *url;          /* redis://[user:password@]host[:port][/db] or unix:///path[?db=N] */
+    const char *name_space;   /* prefix of all keys; "e" */
+    unsigned partitions;      /* fixed at the first start on a Redis; 16 */
+    const char *node;         /* stable id of this node (kept in the state directory) */
     unsigned worker, workers; /* this worker owns the partitions p with p % workers == worker */
     unsigned owner_lease_ms;  /* 8000 */
     unsigned job_lease_ms;    /* 7,200,000: longer than the longest attempt */
@@ -106,39 +112,46 @@ struct queue_options {
     unsigned ack_delay_ms;    /* 5 */
     struct queue_journal *journal; /* this worker's part (queue/journal.h); outlives the queue */
     const struct log *log;
-    uint64_t events_max;      /* kept in the events streams, all partitions together; 1,000,000 */
+    uint64_t events_max;       /* kept in the events streams, all partitions together; 1,000,000 */
     unsigned redis_timeout_ms; /* 3000 */
 };
 
-MUST_USE bool queue_create(struct queue **out, struct ring *ring, const struct queue_options *options,
-                           const struct queue_events *events, void *user, struct err *err);
+MUST_USE bool queue_create(struct queue **out, struct ring *ring,
+                           const struct queue_options *options, const struct queue_events *events,
+                           void *user, struct err *err);
 /** Connects and goes on trying, with a growing pause, as long as it takes. */
 void queue_start(struct queue *queue);
-/** Flushes acks, gives partitions up (unfinished jobs must have been finished by the holder), closes; then `stopped`. Gives up on an
- *  unreachable Redis after `timeout_ms`: the journal and the leases' deadlines cover what is left. */
+/** Flushes acks, gives partitions up (unfinished jobs must have been finished by the holder),
+ * closes; then `stopped`. Gives up on an unreachable Redis after `timeout_ms`: the journal and the
+ * leases' deadlines cover what is left. */
 void queue_stop(struct queue *queue, int64_t timeout_ms, void (*stopped)(void *user), void *user);
 void queue_destroy(struct queue **queue);
 
 /* Requests below are collected during a turn and leave as one script call per partition. */
 
-/** Offers room for up to `jobs` more jobs of destinations that are due and not yet known here, at most `per_destination` each. Each such
- *  destination isn't offered again for `visit_ms`, unless queue_lease() asks for it by name. */
-void queue_discover(struct queue *queue, unsigned jobs, unsigned per_destination, unsigned visit_ms);
-/** Asks for up to `jobs` more jobs of one destination; 0 only keeps it from being discovered for `visit_ms`. */
-void queue_lease(struct queue_partition *partition, struct slice destination, unsigned jobs, unsigned visit_ms);
+/** Offers room for up to `jobs` more jobs of destinations that are due and not yet known here, at
+ * most `per_destination` each. Each such destination isn't offered again for `visit_ms`, unless
+ * queue_lease() asks for it by name. */
+void queue_discover(struct queue *queue, unsigned jobs, unsigned per_destination,
+                    unsigned visit_ms);
+/** Asks for up to `jobs` more jobs of one destination; 0 only keeps it from being discovered for
+ * `visit_ms`. */
+void queue_lease(struct queue_partition *partition, struct slice destination, unsigned jobs,
+                 unsigned visit_ms);
 /** Keeps a destination out of discovery until `due_ms` (wall clock): destination-wide backoff. */
 void queue_park(struct queue_partition *partition, struct slice destination, int64_t due_ms);
 
-/** The fence: true if the job's lease is held by a margin and its outcome can be recorded; then the journal says "end-of-data sent". */
+/** The fence: true if the job's lease is held by a margin and its outcome can be recorded; then the
+ * journal says "end-of-data sent". */
 MUST_USE bool queue_commit(struct queue_job *job);
-/** Ends the lease. The job's memory is the queue's again after the call; the outcome is on its way to Redis, and is repeated until
- *  Redis has it (or the lease is lost). */
+/** Ends the lease. The job's memory is the queue's again after the call; the outcome is on its way
+ * to Redis, and is repeated until Redis has it (or the lease is lost). */
 void queue_finish(struct queue_job *job, const struct queue_outcome *outcome);
 
-/** Loads a submission's stored object (JSON text, see queue/README.md). The callback fires later, once, with `json.ptr` NULL if there's none;
- *  a lost connection repeats the load. */
+/** Loads a submission's stored object (JSON text, see queue/README.md). The callback fires later,
+ * once, with `json.ptr` NULL if there's none; a lost connection repeats the load. */
 struct queue_load {
-    struct list node;  /* private */
+    struct list node;        /* private */
     struct slice submission; /* must live until `loaded` */
     void (*loaded)(struct queue_load *load, struct slice json);
 };
@@ -146,12 +159,14 @@ void queue_load_submission(struct queue *queue, struct queue_load *load, struct 
 
 unsigned queue_partition_index(const struct queue_partition *partition);
 
-/** Totals over this worker's partitions, as of the last refresh (once a second), and of this process. */
+/** Totals over this worker's partitions, as of the last refresh (once a second), and of this
+ * process. */
 struct queue_stats {
-    uint64_t accepted, delivered, bounced, expired, suppressed, cancelled, deferred, unknown; /* from Redis, all nodes */
-    uint64_t retrying;      /* in the retry sets */
-    uint64_t leased;        /* held by this worker now */
-    uint64_t acks_pending;  /* finished here, not yet durable */
+    uint64_t accepted, delivered, bounced, expired, suppressed, cancelled, deferred,
+        unknown;           /* from Redis, all nodes */
+    uint64_t retrying;     /* in the retry sets */
+    uint64_t leased;       /* held by this worker now */
+    uint64_t acks_pending; /* finished here, not yet durable */
     uint64_t leases, acks, redis_commands, redis_reconnects;
     bool recordable;
     unsigned partitions_owned;

@@ -14,7 +14,13 @@
 #include "engine/base/mem.h"
 #include "engine/net/stream.h"
 
-enum { FLIGHT_VECTORS_MAX = 512, BUFFER_BYTES = 512 << 10, CHECK_MS = 250, PAUSE_MS_MIN = 50 };
+enum {
+    FLIGHT_VECTORS_MAX = 512,
+    BUFFER_BYTES = 512 << 10,
+    CHECK_MS = 250,
+    PAUSE_MS_MIN = 50,
+    LASTED_MS = 500
+};
 
 enum redis_state {
     REDIS_IDLE,
@@ -65,6 +71,7 @@ struct redis {
     unsigned greetings; /* outstanding */
     struct greeting greeting[3];
     bool told_up;
+    int64_t up_ms;     /* since when */
     const char **argv; /* scratch for the formatter */
     size_t *argv_lens;
     unsigned argv_room;
@@ -228,9 +235,16 @@ void redis_send(struct redis *redis, struct redis_call *call, const struct slice
 
 /* ---- life of a connection ---- */
 
+/* Whether the connection served for a while. One that is lost at once, again and again, is a fault
+ * that lasts: its pauses grow, and it's logged once. */
+static bool connection_lasted(const struct redis *redis)
+{
+    return redis->told_up && ring_now_ms(redis->ring) - redis->up_ms >= LASTED_MS;
+}
+
 static void connection_failed(struct redis *redis, const char *reason)
 {
-    if (strcmp(redis->failure, reason) != 0)
+    if (connection_lasted(redis) || strcmp(redis->failure, reason) != 0)
         log_warn(redis->options.log, "redis-lost", "%s: %s",
                  redis->url.unix_socket ? redis->url.path : redis->url.host, reason);
     snprintf(redis->failure, sizeof redis->failure, "%s", reason);
@@ -280,6 +294,8 @@ static void on_closed(struct stream *stream)
     }
     arena_reset(&redis->arena);
     bool was_up = redis->told_up;
+    if (connection_lasted(redis))
+        redis->pause_ms = PAUSE_MS_MIN;
     redis->told_up = false;
     if (was_up)
         redis->events->down(redis->user);
@@ -345,9 +361,8 @@ static void greeting_done(struct redis_call *call, const struct redis_value *rep
         return;
     redis->state = REDIS_UP;
     redis->connects++;
-    redis->pause_ms = PAUSE_MS_MIN;
-    redis->failure[0] = '\0';
     redis->told_up = true;
+    redis->up_ms = ring_now_ms(redis->ring);
     redis->events->up(redis->user);
 }
 

@@ -26,7 +26,7 @@ struct bed {
     struct log log;
     char folder[64]; /* state directory */
     unsigned partitions;
-    unsigned redis_timeout_ms; /* 0: 1000 */
+    unsigned redis_timeout_ms; /* 0: 3000 */
 };
 
 static inline void bed_leased(void *user, struct queue_partition *partition,
@@ -146,7 +146,7 @@ static inline void bed_engine_create(struct bed *bed, struct bed_engine *engine,
         .owner_lease_ms = 4000,
         .log = &bed->log,
         .journal = journal ? queue_journal_worker(engine->journal, 0) : NULL,
-        .redis_timeout_ms = bed->redis_timeout_ms ? bed->redis_timeout_ms : 1000,
+        .redis_timeout_ms = bed->redis_timeout_ms ? bed->redis_timeout_ms : 3000,
     };
     ck_assert_msg(queue_create(&engine->queue, bed->ring, &options, &bed_events, engine, &err),
                   "%s", err.text);
