@@ -5,6 +5,7 @@ import statistics
 import time
 
 from . import campaign
+from .postfix import postfix
 from .processes import Engine, Failure, Redis, Sink, blast, run_folder, stopping, wait_for_success, wait_until
 
 DOMAINS = 200
@@ -340,4 +341,4 @@ def blaster(options):
     return figures, rows
 
 
-SCENARIOS = {"e2e": e2e, "sessions": sessions, "backlog": backlog, "blaster": blaster}
+SCENARIOS = {"e2e": e2e, "sessions": sessions, "backlog": backlog, "blaster": blaster, "postfix": postfix}
