@@ -83,6 +83,8 @@ def embedded(checks, chance):
             os.kill(children[0], signal.SIGKILL)
             while peers.children_of(engine.pid, "redis-server") in ([], children):
                 time.sleep(0.01)
+            while not peers.answers_redis(os.path.join(engine.state, "redis", "redis.sock")):
+                time.sleep(0.01)
         judge(engine, sink, recipients, checks, "private Redis")
 
 

@@ -114,6 +114,17 @@ def answers_tcp(address, port):
         return False
 
 
+def answers_redis(path):
+    """Whether a Redis on the Unix socket answers, its data loaded."""
+    try:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+            client.sendall(b"PING\r\n")
+            return client.recv(16).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
 class Redis(Peer):
     """A redis-server on a Unix socket that syncs each write."""
 
@@ -127,13 +138,7 @@ class Redis(Peer):
                 "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction"]
 
     def serving(self):
-        try:
-            with socket.socket(socket.AF_UNIX) as client:
-                client.connect(self.socket)
-                client.sendall(b"PING\r\n")
-                return client.recv(16).startswith(b"+PONG")
-        except OSError:
-            return False
+        return answers_redis(self.socket)
 
 
 class Unbound(Peer):
@@ -342,7 +347,8 @@ class Engine(Peer):
 
     def __init__(self, settings):
         super().__init__()
-        settings = {"state_dir": os.path.join(self.folder, "state"), **settings}
+        self.state = os.path.join(self.folder, "state")
+        settings = {"state_dir": self.state, **settings}
         settings.setdefault("api", {"listen": f"127.0.0.1:{free_port()}"})
         self.stats_address = settings["api"]["listen"]
         self.config = os.path.join(self.folder, "eilpost.yaml")
