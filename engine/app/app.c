@@ -114,7 +114,6 @@ static bool start_workers(struct app *app, struct err *err)
         .log = app->log,
         .redis_url = app->redis_url,
         .node = app->node,
-        .ehlo_name = app->ehlo_name,
         .workers = app->worker_count,
         .shared = deliver_shared_create(),
         .journals = app->journals,

@@ -12,7 +12,6 @@ struct worker_common {
     const struct log *log;
     const char *redis_url;
     const char *node;
-    const char *ehlo_name;
     unsigned workers;
     struct deliver_shared *shared;
     struct queue_journal *const *journals; /* one part per worker */

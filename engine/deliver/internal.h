@@ -83,7 +83,6 @@ struct site_host {
                         retry_tls_ms */
     int64_t retry_tls_ms;
     int64_t down_until_ms; /* skipped until then */
-    unsigned failures;
     uint32_t address_down;     /* bit per address (≤ 20) that failed since the last success */
     struct tls_ticket *ticket; /* single use */
     struct dns_request request;
@@ -103,7 +102,6 @@ struct site {
     uint64_t transactions;              /* that ended */
     unsigned in_order;                  /* accepted messages in a row without violation */
     int64_t opening_blocked_ms;         /* no new sessions until then (monotonic) */
-    bool had_violation;
     int64_t used_ms;
     struct site_limit **limits; /* one per source */
     struct slice key;
@@ -119,7 +117,7 @@ struct peer {
     struct ring_timer idle_timer;
     unsigned source, host, address;
     unsigned messages;
-    bool ready, ending, lent; /* lent: holds one of the node-wide connections */
+    bool ready, ending;
     bool in_clear;            /* opened without TLS after a failed handshake */
     int64_t opened_us;
     char text[64]; /* address for events */

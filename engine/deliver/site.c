@@ -216,7 +216,6 @@ static enum choice site_choose(struct site *site, unsigned *host, unsigned *addr
 void site_host_worked(struct site *site, struct peer *peer)
 {
     struct site_host *host = &site->hosts[peer->host];
-    host->failures = 0;
     host->down_until_ms = 0;
     host->address_down &= ~(1u << peer->address);
     site->opening_blocked_ms = 0;
