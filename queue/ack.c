@@ -27,7 +27,7 @@ bool queue_commit(struct queue_job *job)
                   1000; /* not the turn's: it may have been a long one, or a long sleep */
     int64_t oldest = partition_ack_oldest(partition);
     if (held->lost || job->finished || partition->state != PARTITION_OWNED ||
-        !redis_up(queue->redis) || held->epoch < partition->since ||
+        !partition_up(partition) || held->epoch < partition->since ||
         now >= partition->lease_until_ms - COMMIT_MARGIN_MS || now >= job->deadline_ms ||
         (oldest != 0 && now - oldest > ACK_AGE_MAX_MS))
         return false;
@@ -107,7 +107,7 @@ static void batch_send(struct ack_batch *batch)
     snprintf(ttl, sizeof ttl, "%d", QUEUE_TOTALS_TTL_S);
     unsigned n = 0;
     args[n++] = SLICE("EVALSHA");
-    args[n++] = script_sha(&queue->scripts, SCRIPT_ACK);
+    args[n++] = script_sha(&partition->server->scripts, SCRIPT_ACK);
     args[n++] = SLICE("1");
     args[n++] = queue_key_slice(&partition->key_epoch);
     args[n++] = slice_str(partition->epoch_text);
@@ -127,12 +127,12 @@ static void batch_send(struct ack_batch *batch)
     }
     batch->sealed = batch->sent = true;
     STAT_ADD(queue->stats.acks, batch->count);
-    redis_send(queue->redis, &batch->call, args, n);
+    redis_send(partition->server->redis, &batch->call, args, n);
 }
 
 void partition_acks_send(struct queue_partition *partition, bool all)
 {
-    if (partition->state != PARTITION_OWNED || !redis_up(partition->queue->redis))
+    if (partition->state != PARTITION_OWNED || !partition_up(partition))
         return;
     list_for_each (node, &partition->acks) {
         struct ack_batch *batch = LIST_ENTRY(node, struct ack_batch, node);
@@ -173,7 +173,7 @@ static void ack_done(struct redis_call *call, const struct redis_value *reply)
         return;
     }
     if (reply->type != VALUE_INTEGER) {
-        queue_fault(queue, "recording outcomes", reply);
+        queue_fault(partition->server, "recording outcomes", reply);
         return;
     }
     unsigned count = batch->count;

@@ -18,7 +18,7 @@ enum {
     CLAIM_IDLE_MS = 60000, /* how long an entry must have been left */
 };
 
-static void group_create(struct ingest *ingest);
+static void ingest_begin(struct ingest *ingest);
 
 const struct ingest_stats *ingest_stats(const struct ingest *ingest)
 {
@@ -68,17 +68,24 @@ static void batch_begin(struct ingest *ingest, const struct redis_value *entries
     ingest->entries_wanted = bytes > BATCH_BYTES
                                  ? MAX_OF(ingest->entries_wanted / 2, 1u)
                                  : MIN_OF(ingest->entries_wanted * 2, (unsigned)ENTRIES_MAX);
-    if (ingest->missing > 0)
-        ingest->stage_next = ingest_stage_store; /* dead letters first */
-    else
-        ingest_stage_store(ingest);
+    ingest->stage_next = ingest_stage_store;
+    ingest_stage_end(ingest); /* dead letters first */
+}
+
+/* The stream's server is away, or another one: begins again when there is one. */
+static void loop_lost(struct ingest *ingest)
+{
+    ingest->busy = false;
+    ingest_begin(ingest);
 }
 
 static void read_done(struct redis_call *call, const struct redis_value *reply)
 {
     struct ingest *ingest = CONTAINER_OF(call, struct ingest, loop_call);
-    if (!reply)
+    if (!reply) {
+        loop_lost(ingest);
         return;
+    }
     const struct redis_value *entries = NULL;
     if (reply->type == VALUE_ERROR) {
         ingest_stage_failed(ingest, "reading the submit stream", reply);
@@ -99,8 +106,10 @@ static void read_done(struct redis_call *call, const struct redis_value *reply)
 static void claim_done(struct redis_call *call, const struct redis_value *reply)
 {
     struct ingest *ingest = CONTAINER_OF(call, struct ingest, loop_call);
-    if (!reply)
+    if (!reply) {
+        loop_lost(ingest);
         return;
+    }
     /* [cursor, [id…], …]: what was claimed is this consumer's now, and is read as such. */
     if (reply->type == VALUE_ARRAY && reply->count >= 2 && reply->items[1].count > 0)
         ingest->pending_read = true;
@@ -111,8 +120,13 @@ static void loop_send(struct ingest *ingest,
                       void (*done)(struct redis_call *, const struct redis_value *),
                       const struct slice *args, unsigned count, unsigned extra_ms)
 {
+    struct ingest_server *server = ingest_server(ingest, &ingest->key_submit);
+    if (!server) {
+        ingest->busy = false; /* its readiness begins again */
+        return;
+    }
     ingest->loop_call = (struct redis_call){ .done = done, .extra_ms = extra_ms };
-    redis_send(ingest->redis, &ingest->loop_call, args, count);
+    redis_send(server->redis, &ingest->loop_call, args, count);
 }
 
 static void claim(struct ingest *ingest)
@@ -135,8 +149,6 @@ static void claim(struct ingest *ingest)
 
 void ingest_read_next(struct ingest *ingest)
 {
-    if (!redis_up(ingest->redis))
-        return; /* `up` begins again */
     if (!ingest->pending_read && ring_now_ms(ingest->ring) - ingest->claimed_ms >= CLAIM_MS) {
         claim(ingest);
         return;
@@ -161,8 +173,10 @@ void ingest_read_next(struct ingest *ingest)
 static void group_done(struct redis_call *call, const struct redis_value *reply)
 {
     struct ingest *ingest = CONTAINER_OF(call, struct ingest, loop_call);
-    if (!reply)
+    if (!reply) {
+        loop_lost(ingest);
         return;
+    }
     if (reply->type == VALUE_ERROR && !slice_starts_with(reply->text, SLICE("BUSYGROUP"))) {
         ingest_stage_failed(ingest, "creating the consumer group", reply);
         ingest_batch_pause(ingest);
@@ -181,41 +195,69 @@ static void group_create(struct ingest *ingest)
 
 /* ---- life ---- */
 
+struct ingest_server *ingest_server(const struct ingest *ingest, const struct queue_key *key)
+{
+    struct redis *redis = redis_set_server(ingest->redis, queue_key_slice(key));
+    struct ingest_server *server = redis ? redis_set_data(redis) : NULL;
+    return server && server->scripts.loaded ? server : NULL;
+}
+
+/* Begins with reading, unless something is under way that will. */
+static void ingest_begin(struct ingest *ingest)
+{
+    if (ingest->busy || !ingest_server(ingest, &ingest->key_submit))
+        return;
+    ingest->busy = true;
+    group_create(ingest);
+}
+
 static void pause_fired(struct ring_timer *timer)
 {
     struct ingest *ingest = CONTAINER_OF(timer, struct ingest, pause);
-    if (redis_up(ingest->redis))
-        group_create(ingest);
+    ingest->busy = false;
+    ingest_begin(ingest);
 }
 
 static void scripts_ready(struct script_loader *loader)
 {
-    group_create(CONTAINER_OF(loader, struct ingest, scripts));
+    ingest_begin(CONTAINER_OF(loader, struct ingest_server, scripts)->ingest);
 }
 
-static void on_up(void *user)
+static void on_up(void *user, struct redis *redis)
 {
-    script_loader_start(&((struct ingest *)user)->scripts);
+    struct ingest_server *server = redis_set_data(redis);
+    server->ingest = user;
+    server->redis = redis;
+    server->scripts = (struct script_loader){ .redis = redis, .ready = scripts_ready };
+    script_loader_start(&server->scripts);
 }
 
-static void on_down(void *user)
+static void on_down(void *user, struct redis *redis)
 {
-    struct ingest *ingest = user;
-    ring_timer_stop(&ingest->pause);
-    assert(ingest->missing == 0); /* each call was answered, with NULL at last */
-    ingest_batch_reset(ingest);
+    (void)user; /* each call was answered, with NULL at last; that drops the batch */
+    ((struct ingest_server *)redis_set_data(redis))->scripts.loaded = false;
+}
+
+static void on_moved(void *user)
+{
+    ingest_begin(user);
 }
 
 static void on_stopped(void *user)
 {
     struct ingest *ingest = user;
+    assert(ingest->missing == 0);
     ring_timer_stop(&ingest->pause);
     ingest->stopped(ingest->stopped_user);
 }
 
-static const struct redis_events redis_handlers = { .up = on_up,
-                                                    .down = on_down,
-                                                    .stopped = on_stopped };
+static const struct redis_set_events redis_handlers = {
+    .up = on_up,
+    .down = on_down,
+    .moved = on_moved,
+    .stopped = on_stopped,
+    .server_bytes = sizeof(struct ingest_server),
+};
 
 bool ingest_create(struct ingest **out, struct ring *ring, const struct ingest_options *options,
                    const struct ingest_callbacks *callbacks, void *user, struct err *err)
@@ -231,7 +273,7 @@ bool ingest_create(struct ingest **out, struct ring *ring, const struct ingest_o
                                    .buffer_bytes = BUFFER_BYTES,
                                    .client_name = "eilpost-ingest",
                                    .log = options->log };
-    if (!redis_create(&ingest->redis, ring, &redis, &redis_handlers, ingest, err)) {
+    if (!redis_set_create(&ingest->redis, ring, &redis, &redis_handlers, ingest, err)) {
         free(ingest);
         return false;
     }
@@ -244,7 +286,6 @@ bool ingest_create(struct ingest **out, struct ring *ring, const struct ingest_o
     ingest->name_space = slice_dup(slice_str(options->name_space));
     snprintf(ingest->consumer, sizeof ingest->consumer, "%s/%u", options->node, options->worker);
     ingest->options.node = ingest->options.name_space = NULL;
-    ingest->scripts = (struct script_loader){ .redis = ingest->redis, .ready = scripts_ready };
     ingest->key_submit = queue_key_global(ingest->name_space, "submit", SLICE(""));
     ingest->key_dead = queue_key_global(ingest->name_space, "dead", SLICE(""));
     ingest->pause_ms = PAUSE_MS_MIN;
@@ -259,14 +300,14 @@ bool ingest_create(struct ingest **out, struct ring *ring, const struct ingest_o
 
 void ingest_start(struct ingest *ingest)
 {
-    redis_start(ingest->redis);
+    redis_set_start(ingest->redis);
 }
 
 void ingest_stop(struct ingest *ingest, void (*stopped)(void *user), void *user)
 {
     ingest->stopped = stopped;
     ingest->stopped_user = user;
-    redis_stop(ingest->redis);
+    redis_set_stop(ingest->redis);
 }
 
 void ingest_destroy(struct ingest **ingest)
@@ -274,7 +315,7 @@ void ingest_destroy(struct ingest **ingest)
     struct ingest *it = *ingest;
     if (!it)
         return;
-    redis_destroy(&it->redis);
+    redis_set_destroy(&it->redis);
     ingest_batch_reset(it);
     while (!list_empty(&it->schemas))
         ingest_schema_drop(it, LIST_ENTRY(it->schemas.next, struct schema, node));

@@ -4,6 +4,7 @@
 #include "engine/base/mem.h"
 #include "queue/ingest_batch.h"
 #include "queue/loader.h"
+#include "queue/redis_set.h"
 
 enum {
     ENTRIES_MAX = 64,
@@ -20,6 +21,13 @@ struct schema {       /* of a submission that comes in chunks, from its stored o
     char id[QUEUE_SUBMISSION_BYTES_MAX];
 };
 
+/** One of the servers, in redis_set_data(). */
+struct ingest_server {
+    struct ingest *ingest;
+    struct redis *redis;
+    struct script_loader scripts;
+};
+
 struct ingest_call { /* of a stage */
     struct redis_call call;
     struct ingest *ingest;
@@ -34,10 +42,11 @@ struct ingest {
     void *user;
     char *name_space;
     char consumer[64];
-    struct redis *redis;
-    struct script_loader scripts;
+    struct redis_set *redis;
     struct queue_key key_submit, key_dead;
     struct redis_call loop_call; /* group, read, claim: one at a time */
+    bool
+        busy; /* a call of the loop, a batch or a pause is under way; else ingest_begin() is next */
     struct ring_timer pause;
     unsigned pause_ms;
     bool pending_read; /* reading what this consumer had before a crash */
@@ -63,6 +72,8 @@ struct ingest {
 #define STAT_ADD(field, value) __atomic_store_n(&(field), (field) + (value), __ATOMIC_RELAXED)
 
 /* ingest.c */
+/** The server of a key, with the scripts loaded; NULL while there's none. */
+struct ingest_server *ingest_server(const struct ingest *ingest, const struct queue_key *key);
 /** The batch is done, or there was none: reads on. */
 void ingest_read_next(struct ingest *ingest);
 

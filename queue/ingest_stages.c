@@ -113,15 +113,33 @@ static struct ingest_call *stage_call(struct ingest *ingest, struct ingest_work 
 {
     struct ingest_call *call = arena_alloc(&ingest->arena, sizeof *call);
     *call = (struct ingest_call){ .ingest = ingest, .work = work, .call.done = done };
-    ingest->missing++;
     return call;
+}
+
+/* A command of the stage to the server of `key`. Without one the batch has failed. */
+static void stage_send(struct ingest_call *it, const struct queue_key *key,
+                       const struct slice *args, unsigned count)
+{
+    struct ingest *ingest = it->ingest;
+    struct ingest_server *server = ingest_server(ingest, key);
+    if (!server) {
+        ingest->failed = true; /* who sends ends the stage afterwards */
+        return;
+    }
+    ingest->missing++;
+    redis_send(server->redis, &it->call, args, count);
 }
 
 /* What every stage's callback does first: false when there's nothing to look at. */
 static bool stage_reply(struct ingest_call *it, const struct redis_value *reply)
 {
-    it->ingest->missing--;
-    return reply != NULL; /* lost: `down` drops the batch */
+    struct ingest *ingest = it->ingest;
+    ingest->missing--;
+    if (reply)
+        return true;
+    ingest->failed = true; /* lost with its connection; that was logged */
+    ingest_stage_end(ingest);
+    return false;
 }
 
 /* ---- dead letters ---- */
@@ -153,7 +171,7 @@ void ingest_dead_letter(struct ingest *ingest, struct ingest_work *work,
         SLICE("submission"), slice_str(work->id),
         SLICE("original"),   original,
     };
-    redis_send(ingest->redis, &it->call, args, ARRAY_LEN(args));
+    stage_send(it, &ingest->key_dead, args, ARRAY_LEN(args));
 }
 
 /* The whole entry can't be taken. */
@@ -205,8 +223,14 @@ static void batch_done(struct ingest *ingest)
 
 static void consume(struct ingest *ingest)
 {
+    const struct ingest_server *server = ingest_server(ingest, &ingest->key_submit);
+    if (!server) {
+        ingest->failed = true;
+        ingest_stage_end(ingest);
+        return;
+    }
     struct slice args[5 + ENTRIES_MAX] = { SLICE("EVALSHA"),
-                                           script_sha(&ingest->scripts, SCRIPT_CONSUMED),
+                                           script_sha(&server->scripts, SCRIPT_CONSUMED),
                                            SLICE("1"), queue_key_slice(&ingest->key_submit),
                                            GROUP };
     unsigned n = 5;
@@ -216,7 +240,7 @@ static void consume(struct ingest *ingest)
     for (unsigned i = 0; i < ingest->work_count; i++)
         args[n++] = ingest->works[i].entry;
     struct ingest_call *it = stage_call(ingest, NULL, consumed_done);
-    redis_send(ingest->redis, &it->call, args, n);
+    stage_send(it, &ingest->key_submit, args, n);
     for (unsigned i = 0; i < ingest->work_count; i++) {
         struct ingest_work *work = &ingest->works[i];
         for (unsigned p = 0; p < work->part_count; p++) {
@@ -225,11 +249,12 @@ static void consume(struct ingest *ingest)
             struct queue_key marker = queue_key_partition(
                 ingest->name_space, work->parts[p].partition, "m:", work->entry);
             it = stage_call(ingest, NULL, consumed_done);
-            redis_send(
-                ingest->redis, &it->call,
+            stage_send(
+                it, &marker,
                 (struct slice[]){ SLICE("EXPIRE"), queue_key_slice(&marker), slice_str(ttl) }, 3);
         }
     }
+    ingest_stage_end(ingest);
 }
 
 /* ---- into the partitions ---- */
@@ -255,6 +280,11 @@ static void part_send(struct ingest *ingest, struct ingest_work *work, struct in
         queue_key_partition(ingest->name_space, part->partition, "m:", work->entry);
     struct queue_key counters =
         queue_key_partition(ingest->name_space, part->partition, "n", SLICE(""));
+    const struct ingest_server *server = ingest_server(ingest, &marker);
+    if (!server) {
+        ingest->failed = true;
+        return;
+    }
     if (part->arg_count + 10 > ingest->args_room) {
         ingest->args_room = part->arg_count + 10;
         ingest->args = mem_realloc(ingest->args, ingest->args_room * sizeof *ingest->args);
@@ -262,7 +292,7 @@ static void part_send(struct ingest *ingest, struct ingest_work *work, struct in
     struct slice *args = ingest->args;
     unsigned n = 0;
     args[n++] = SLICE("EVALSHA");
-    args[n++] = script_sha(&ingest->scripts, SCRIPT_ENQUEUE);
+    args[n++] = script_sha(&server->scripts, SCRIPT_ENQUEUE);
     args[n++] = SLICE("2");
     args[n++] = queue_key_slice(&marker);
     args[n++] = queue_key_slice(&counters);
@@ -273,8 +303,7 @@ static void part_send(struct ingest *ingest, struct ingest_work *work, struct in
     args[n++] = slice_str(rejected);
     for (unsigned i = 0; i < part->arg_count; i++)
         args[n++] = part->args[i];
-    struct ingest_call *it = stage_call(ingest, work, enqueue_done);
-    redis_send(ingest->redis, &it->call, args, n);
+    stage_send(stage_call(ingest, work, enqueue_done), &marker, args, n);
 }
 
 static void enqueue(struct ingest *ingest)
@@ -346,8 +375,7 @@ static void fetch(struct ingest *ingest, struct ingest_work *work)
 {
     struct queue_key key = queue_key_global(ingest->name_space, "s:", slice_str(work->id));
     struct ingest_call *it = stage_call(ingest, work, fetch_done);
-    redis_send(ingest->redis, &it->call, (struct slice[]){ SLICE("GET"), queue_key_slice(&key) },
-               2);
+    stage_send(it, &key, (struct slice[]){ SLICE("GET"), queue_key_slice(&key) }, 2);
 }
 
 static void store_done(struct redis_call *call, const struct redis_value *reply)
@@ -393,7 +421,7 @@ static void store_whole(struct ingest *ingest, struct ingest_work *work)
     struct ingest_call *it = stage_call(ingest, work, store_done);
     struct slice args[6] = { SLICE("SET"), queue_key_slice(&key), slice_str(object),
                              SLICE("NX"),  SLICE("EXAT"),         slice_str(expiry) };
-    redis_send(ingest->redis, &it->call, args, 6);
+    stage_send(it, &key, args, 6);
     free(object);
 }
 

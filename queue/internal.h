@@ -8,7 +8,7 @@
 #include "queue/loader.h"
 #include "queue/queue.h"
 #include "queue/record.h"
-#include "queue/redis.h"
+#include "queue/redis_set.h"
 
 enum {
     LEASE_JOBS_MAX =
@@ -70,6 +70,16 @@ struct lease_call {
     unsigned discover_jobs, discover_per_destination, discover_visit_ms;
 };
 
+/** One of the servers, in redis_set_data(). */
+struct queue_server {
+    struct queue *queue;
+    struct redis *redis;
+    struct script_loader scripts;
+    bool ready;     /* scripts are there and ns:meta is fine */
+    bool meta_busy; /* being read */
+    struct redis_call meta_version_call, meta_partitions_call, meta_read_call;
+};
+
 enum partition_state {
     PARTITION_FREE, /* not ours; asked for with each renewal */
     PARTITION_ACQUIRING,
@@ -84,6 +94,9 @@ struct partition_counts {
 struct queue_partition {
     struct queue *queue;
     unsigned index;
+    /* From its readiness to its `down`, even when the partition moves to another one meanwhile:
+     * what is under way there must be answered before anything is sent elsewhere. */
+    struct queue_server *server;
     enum partition_state state;
     struct queue_key key_epoch, key_owner, key_holder, key_inflight, key_counters, key_retry;
     uint64_t epoch, since; /* 0: never ours; since: first epoch of this unbroken tenure */
@@ -106,6 +119,7 @@ struct load_call {
     struct list node;
     struct redis_call call;
     struct queue *queue;
+    struct redis *server;
     struct queue_load *load;
 };
 
@@ -114,11 +128,11 @@ struct queue {
     struct queue_options options;
     const struct queue_events *events;
     void *user;
-    struct redis *redis;
-    struct script_loader scripts;
+    struct redis_set *redis;
     struct queue_partition *partitions; /* those of this worker */
     unsigned count;
-    bool ready;      /* scripts and ns:meta are fine on this connection */
+    unsigned servers_ready;
+    bool meta_fine;  /* ns:meta was read and is as we want it */
     bool recordable; /* as last told */
     bool stopping;
     void (*stopped)(void *user);
@@ -128,7 +142,7 @@ struct queue {
     char owner_lease_text[12], job_lease_text[12], events_max_text[24];
     struct ring_timer renew_timer, ack_timer, stats_timer, stop_timer;
     struct ring_task flush;
-    struct redis_call meta_version_call, meta_partitions_call, meta_read_call;
+    struct queue_key key_meta;
     bool meta_told;         /* a wrong one is logged once */
     unsigned discover_next; /* partition to begin with */
     struct list free_batches, free_asks, free_loads;
@@ -150,9 +164,15 @@ struct queue {
 /* queue.c */
 /** Room for a command's arguments; valid until the next call. */
 struct slice *queue_args(struct queue *queue, unsigned count);
-/** Any unexpected reply: the connection is given up; after it comes a new epoch and everything
- * unanswered again. */
-void queue_fault(struct queue *queue, const char *what, const struct redis_value *reply);
+/** Any unexpected reply: the connection to this server is given up; after it comes a new epoch for
+ * each of its partitions and everything unanswered again. Errors that only a cluster or a failover
+ * brings (MOVED, CLUSTERDOWN, READONLY, LOADING …) are no exception. */
+void queue_fault(struct queue_server *server, const char *what, const struct redis_value *reply);
+/** Whether commands for the partition can be sent now. */
+static inline bool partition_up(const struct queue_partition *partition)
+{
+    return partition->server && redis_up(partition->server->redis);
+}
 void queue_recordable_update(struct queue *queue);
 void queue_flush_later(struct queue *queue);
 /** A job from a record, not yet held; NULL (and logged) when the record is malformed. */

@@ -127,7 +127,7 @@ static void lease_call_send(struct lease_call *it)
     for (unsigned i = 0; i < it->count; i++)
         leases += !it->requests[i].park;
     args[n++] = SLICE("EVALSHA");
-    args[n++] = script_sha(&queue->scripts, SCRIPT_LEASE);
+    args[n++] = script_sha(&partition->server->scripts, SCRIPT_LEASE);
     args[n++] = SLICE("1");
     args[n++] = queue_key_slice(&partition->key_epoch);
     args[n++] = slice_str(partition->epoch_text);
@@ -154,12 +154,13 @@ static void lease_call_send(struct lease_call *it)
         args[n++] = number(queue, request->due_ms);
     }
     STAT_ADD(queue->stats.leases, 1);
-    redis_send(queue->redis, &it->call, args, n);
+    redis_send(partition->server->redis, &it->call, args, n);
 }
 
 void partition_asks_send(struct queue_partition *partition)
 {
-    if (partition->state != PARTITION_OWNED || partition->queue->stopping)
+    if (partition->state != PARTITION_OWNED || !partition_up(partition) ||
+        partition->queue->stopping)
         return;
     struct list *node;
     while ((node = list_pop_front(&partition->asks)) != NULL)
@@ -217,7 +218,6 @@ static void lease_done(struct redis_call *call, const struct redis_value *reply)
 {
     struct lease_call *it = CONTAINER_OF(call, struct lease_call, call);
     struct queue_partition *partition = it->partition;
-    struct queue *queue = partition->queue;
     if (it->discover_jobs)
         partition->discovering = false;
     if (!reply || redis_value_is(reply, "STALE")) {
@@ -230,13 +230,13 @@ static void lease_done(struct redis_call *call, const struct redis_value *reply)
     }
     if (reply->type != VALUE_ARRAY || reply->count < 1) {
         lease_call_free(it);
-        queue_fault(queue, "leasing", reply);
+        queue_fault(partition->server, "leasing", reply);
         return;
     }
     uint64_t epoch = partition->epoch;
     for (size_t at = 1; at < reply->count;) {
         if (!leased(partition, reply, &at, epoch)) {
-            queue_fault(queue, "leasing", reply);
+            queue_fault(partition->server, "leasing", reply);
             break;
         }
     }

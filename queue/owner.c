@@ -59,7 +59,7 @@ static void acquire_done(struct redis_call *call, const struct redis_value *repl
         if (partition->epoch != 0)
             partition_lose(partition);
     } else {
-        queue_fault(queue, "acquiring a partition", reply);
+        queue_fault(partition->server, "acquiring a partition", reply);
         return;
     }
     queue_recordable_update(queue);
@@ -78,7 +78,7 @@ void partition_acquire(struct queue_partition *partition)
     partition->owner_call = (struct redis_call){ .done = acquire_done };
     struct slice args[9] = {
         SLICE("EVALSHA"),
-        script_sha(&queue->scripts, SCRIPT_ACQUIRE),
+        script_sha(&partition->server->scripts, SCRIPT_ACQUIRE),
         SLICE("3"),
         queue_key_slice(&partition->key_epoch),
         queue_key_slice(&partition->key_owner),
@@ -87,7 +87,7 @@ void partition_acquire(struct queue_partition *partition)
         slice_str(queue->holder),
         slice_str(queue->owner_lease_text),
     };
-    redis_send(queue->redis, &partition->owner_call, args, 9);
+    redis_send(partition->server->redis, &partition->owner_call, args, 9);
 }
 
 static void renew_done(struct redis_call *call, const struct redis_value *reply)
@@ -101,7 +101,7 @@ static void renew_done(struct redis_call *call, const struct redis_value *reply)
     else if (redis_value_is(reply, "STALE"))
         partition_stale(partition);
     else
-        queue_fault(partition->queue, "renewing a partition", reply);
+        queue_fault(partition->server, "renewing a partition", reply);
 }
 
 static void give_up_done(struct redis_call *call, const struct redis_value *reply)
@@ -122,7 +122,7 @@ static void renew_send(struct queue_partition *partition,
     partition->owner_call = (struct redis_call){ .done = done };
     struct slice args[8] = {
         SLICE("EVALSHA"),
-        script_sha(&queue->scripts, SCRIPT_RENEW),
+        script_sha(&partition->server->scripts, SCRIPT_RENEW),
         SLICE("2"),
         queue_key_slice(&partition->key_epoch),
         queue_key_slice(&partition->key_owner),
@@ -130,7 +130,7 @@ static void renew_send(struct queue_partition *partition,
         slice_str(queue->holder),
         lease_ms,
     };
-    redis_send(queue->redis, &partition->owner_call, args, 8);
+    redis_send(partition->server->redis, &partition->owner_call, args, 8);
 }
 
 void partition_renew(struct queue_partition *partition)
@@ -141,8 +141,7 @@ void partition_renew(struct queue_partition *partition)
 
 void partition_give_up(struct queue_partition *partition)
 {
-    if (partition->owner_busy || partition->state != PARTITION_OWNED ||
-        !redis_up(partition->queue->redis))
+    if (partition->owner_busy || partition->state != PARTITION_OWNED || !partition_up(partition))
         return;
     partition->state = PARTITION_FREE;
     renew_send(partition, give_up_done, SLICE("0"));
@@ -154,7 +153,7 @@ void partition_stale(struct queue_partition *partition)
         return;
     partition->state = PARTITION_FREE;
     /* A renewal under way is stale, too, and leads here again. */
-    if (redis_up(partition->queue->redis))
+    if (partition_up(partition))
         partition_acquire(partition);
     queue_recordable_update(partition->queue);
 }

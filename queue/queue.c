@@ -17,32 +17,35 @@ struct slice *queue_args(struct queue *queue, unsigned count)
     return queue->args;
 }
 
-void queue_fault(struct queue *queue, const char *what, const struct redis_value *reply)
+void queue_fault(struct queue_server *server, const char *what, const struct redis_value *reply)
 {
     char text[240];
     if (reply && reply->type == VALUE_ERROR)
         snprintf(text, sizeof text, "%s: %.*s", what, SLICE_FMT(reply->text));
     else
         snprintf(text, sizeof text, "%s: unexpected reply", what);
-    redis_drop(queue->redis, text);
+    redis_drop(server->redis, text);
 }
 
 void queue_flush_later(struct queue *queue)
 {
-    if (queue->ready)
+    if (queue->servers_ready > 0)
         ring_task_queue(queue->ring, &queue->flush);
 }
 
+/* At a start everything that can be had is acquired first. Later on, a partition that comes back
+ * (with one of several servers) doesn't stop the others; each is looked at by queue_commit(). */
 void queue_recordable_update(struct queue *queue)
 {
-    bool yes = queue->ready && redis_up(queue->redis);
     unsigned owned = 0;
+    bool acquiring = false;
     for (unsigned i = 0; i < queue->count; i++) {
-        owned += queue->partitions[i].state == PARTITION_OWNED;
-        yes = yes && queue->partitions[i].state != PARTITION_ACQUIRING;
+        const struct queue_partition *partition = &queue->partitions[i];
+        owned += partition->state == PARTITION_OWNED && partition_up(partition);
+        acquiring = acquiring || partition->state == PARTITION_ACQUIRING;
     }
     STAT_SET(queue->stats.partitions_owned, owned);
-    yes = yes && owned > 0;
+    bool yes = owned > 0 && (queue->recordable || !acquiring);
     if (yes == queue->recordable)
         return;
     queue->recordable = yes;
@@ -125,8 +128,6 @@ void held_job_end(struct held_job *held)
 
 /* ---- stored submissions ---- */
 
-static void load_send(struct queue *queue, struct queue_load *load);
-
 static void load_done(struct redis_call *call, const struct redis_value *reply)
 {
     struct load_call *it = CONTAINER_OF(call, struct load_call, call);
@@ -137,22 +138,29 @@ static void load_done(struct redis_call *call, const struct redis_value *reply)
     if (!reply || reply->type == VALUE_ERROR) {
         list_push_back(&queue->loads, &load->node);
         if (reply)
-            queue_fault(queue, "reading a submission", reply);
+            queue_fault(redis_set_data(it->server), "reading a submission", reply);
         return;
     }
     struct slice json = reply->type == VALUE_STRING ? reply->text : (struct slice){ 0 };
     load->loaded(load, json);
 }
 
-static void load_send(struct queue *queue, struct queue_load *load)
+/* False while the server of its key isn't ready: it stays in line. */
+static bool load_send(struct queue *queue, struct queue_load *load)
 {
+    struct queue_key key = queue_key_global(queue->name_space, "s:", load->submission);
+    struct redis *redis = redis_set_server(queue->redis, queue_key_slice(&key));
+    if (!redis || !((struct queue_server *)redis_set_data(redis))->ready)
+        return false;
+    list_remove(&load->node);
     struct list *node = list_pop_front(&queue->free_loads);
     struct load_call *it = node ? LIST_ENTRY(node, struct load_call, node) : mem_alloc(sizeof *it);
-    *it = (struct load_call){ .queue = queue, .load = load, .call.done = load_done };
+    *it =
+        (struct load_call){ .queue = queue, .server = redis, .load = load, .call.done = load_done };
     list_init(&it->node);
     list_push_back(&queue->loads_sent, &it->node);
-    struct queue_key key = queue_key_global(queue->name_space, "s:", load->submission);
-    redis_send(queue->redis, &it->call, (struct slice[]){ SLICE("GET"), queue_key_slice(&key) }, 2);
+    redis_send(redis, &it->call, (struct slice[]){ SLICE("GET"), queue_key_slice(&key) }, 2);
+    return true;
 }
 
 void queue_load_submission(struct queue *queue, struct queue_load *load, struct slice submission)
@@ -168,10 +176,7 @@ void queue_load_submission(struct queue *queue, struct queue_load *load, struct 
 static void flush_run(struct ring_task *task)
 {
     struct queue *queue = CONTAINER_OF(task, struct queue, flush);
-    if (!queue->ready || !redis_up(queue->redis))
-        return;
-    struct list *node;
-    while ((node = list_pop_front(&queue->loads)) != NULL)
+    list_for_each_safe (node, &queue->loads)
         load_send(queue, LIST_ENTRY(node, struct queue_load, node));
     for (unsigned i = 0; i < queue->count; i++) {
         /* Outcomes first: a repeated one must be through before its job can be leased again. */
@@ -191,10 +196,12 @@ static void renew_timer_fired(struct ring_timer *timer)
 {
     struct queue *queue = CONTAINER_OF(timer, struct queue, renew_timer);
     ring_timer_start(queue->ring, timer, queue->options.owner_lease_ms / 4);
-    if (!queue->ready || !redis_up(queue->redis) || queue->stopping)
+    if (queue->stopping)
         return;
     for (unsigned i = 0; i < queue->count; i++) {
         struct queue_partition *partition = &queue->partitions[i];
+        if (!partition_up(partition))
+            continue;
         if (partition->state == PARTITION_OWNED)
             partition_renew(partition);
         else if (partition->state == PARTITION_FREE)
@@ -229,8 +236,8 @@ static void totals_sum(struct queue *queue)
     STAT_SET(stats->deferred, sum.deferred);
     STAT_SET(stats->unknown, sum.unknown);
     STAT_SET(stats->retrying, sum.retrying);
-    STAT_SET(stats->redis_commands, redis_commands(queue->redis));
-    STAT_SET(stats->redis_reconnects, MAX_OF(redis_connects(queue->redis), 1u) - 1);
+    STAT_SET(stats->redis_commands, redis_set_commands(queue->redis));
+    STAT_SET(stats->redis_reconnects, redis_set_reconnects(queue->redis));
 }
 
 static void counts_done(struct redis_call *call, const struct redis_value *reply)
@@ -260,10 +267,12 @@ static void stats_timer_fired(struct ring_timer *timer)
 {
     struct queue *queue = CONTAINER_OF(timer, struct queue, stats_timer);
     ring_timer_start(queue->ring, timer, STATS_MS);
-    if (!queue->ready || !redis_up(queue->redis) || queue->stats_busy > 0)
+    if (queue->stats_busy > 0)
         return;
     for (unsigned i = 0; i < queue->count; i++) {
         struct queue_partition *partition = &queue->partitions[i];
+        if (!partition_up(partition))
+            continue; /* counts as it last did */
         partition->counts_call = (struct redis_call){ .done = counts_done };
         partition->retry_call = (struct redis_call){ .done = retry_done };
         queue->stats_busy += 2;
@@ -274,8 +283,8 @@ static void stats_timer_fired(struct ring_timer *timer)
             SLICE("suppressed"), SLICE("cancelled"),
             SLICE("deferred"),   SLICE("unknown"),
         };
-        redis_send(queue->redis, &partition->counts_call, args, 10);
-        redis_send(queue->redis, &partition->retry_call,
+        redis_send(partition->server->redis, &partition->counts_call, args, 10);
+        redis_send(partition->server->redis, &partition->retry_call,
                    (struct slice[]){ SLICE("ZCARD"), queue_key_slice(&partition->key_retry) }, 2);
     }
 }
@@ -287,13 +296,48 @@ const struct queue_stats *queue_stats(const struct queue *queue)
 
 /* ---- the connection comes and goes ---- */
 
-static void ready(struct queue *queue)
+/* Gives each partition without a server the one that serves its keys now, once that is ready. */
+static void partitions_attach(struct queue *queue)
 {
-    queue->ready = true;
-    for (unsigned i = 0; i < queue->count; i++)
-        partition_acquire(&queue->partitions[i]);
+    for (unsigned i = 0; i < queue->count; i++) {
+        struct queue_partition *partition = &queue->partitions[i];
+        struct redis *redis =
+            redis_set_server(queue->redis, queue_key_slice(&partition->key_epoch));
+        struct queue_server *server = redis ? redis_set_data(redis) : NULL;
+        if (partition->server || !server || !server->ready)
+            continue;
+        partition->server = server;
+        partition_acquire(partition);
+    }
     queue_recordable_update(queue);
     queue_flush_later(queue);
+}
+
+static void server_ready(struct queue_server *server)
+{
+    if (server->ready)
+        return;
+    server->ready = true;
+    server->queue->servers_ready++;
+    partitions_attach(server->queue);
+}
+
+static bool serves_meta(const struct queue_server *server)
+{
+    const struct queue *queue = server->queue;
+    return redis_set_server(queue->redis, queue_key_slice(&queue->key_meta)) == server->redis;
+}
+
+/* ns:meta is on one server. Those that were sooner wait until it has been read. */
+static void meta_found_fine(struct queue *queue)
+{
+    queue->meta_fine = true;
+    for (unsigned i = 0; i < redis_set_count(queue->redis); i++) {
+        struct redis *redis = redis_set_at(queue->redis, i);
+        struct queue_server *server = redis_set_data(redis);
+        if (redis_up(redis) && server->scripts.loaded)
+            server_ready(server);
+    }
 }
 
 static void meta_written(struct redis_call *call, const struct redis_value *reply)
@@ -306,19 +350,22 @@ static void meta_written(struct redis_call *call, const struct redis_value *repl
  * destinations in the wrong places. */
 static void meta_read(struct redis_call *call, const struct redis_value *reply)
 {
-    struct queue *queue = CONTAINER_OF(call, struct queue, meta_read_call);
+    struct queue_server *server = CONTAINER_OF(call, struct queue_server, meta_read_call);
+    struct queue *queue = server->queue;
+    server->meta_busy = false;
     if (!reply)
         return;
     if (reply->type != VALUE_ARRAY || reply->count != 2) {
-        queue_fault(queue, "reading the queue's layout", reply);
+        queue_fault(server, "reading the queue's layout", reply);
         return;
     }
     uint64_t version = redis_value_u64(&reply->items[0]),
              partitions = redis_value_u64(&reply->items[1]);
     if (version == QUEUE_LAYOUT_VERSION && partitions == queue->options.partitions) {
-        ready(queue);
+        meta_found_fine(queue);
         return;
     }
+    queue->meta_fine = false;
     if (!queue->meta_told)
         log_error(queue->options.log, "queue-layout",
                   "this Redis holds a queue of layout %llu with %llu partitions, this engine wants "
@@ -326,43 +373,83 @@ static void meta_read(struct redis_call *call, const struct redis_value *reply)
                   (unsigned long long)version, (unsigned long long)partitions, QUEUE_LAYOUT_VERSION,
                   queue->options.partitions);
     queue->meta_told = true;
-    redis_drop(queue->redis, "wrong queue layout");
+    redis_drop(server->redis, "wrong queue layout");
+}
+
+static void meta_check(struct queue_server *server)
+{
+    struct queue *queue = server->queue;
+    if (server->meta_busy)
+        return;
+    server->meta_busy = true;
+    char version[12], partitions[12];
+    snprintf(version, sizeof version, "%d", QUEUE_LAYOUT_VERSION);
+    snprintf(partitions, sizeof partitions, "%u", queue->options.partitions);
+    struct slice hash = queue_key_slice(&queue->key_meta), set = SLICE("HSETNX");
+    server->meta_version_call = server->meta_partitions_call =
+        (struct redis_call){ .done = meta_written };
+    server->meta_read_call = (struct redis_call){ .done = meta_read };
+    redis_send(server->redis, &server->meta_version_call,
+               (struct slice[]){ set, hash, SLICE("version"), slice_str(version) }, 4);
+    redis_send(server->redis, &server->meta_partitions_call,
+               (struct slice[]){ set, hash, SLICE("partitions"), slice_str(partitions) }, 4);
+    redis_send(server->redis, &server->meta_read_call,
+               (struct slice[]){ SLICE("HMGET"), hash, SLICE("version"), SLICE("partitions") }, 4);
 }
 
 static void scripts_ready(struct script_loader *loader)
 {
-    struct queue *queue = CONTAINER_OF(loader, struct queue, scripts);
-    struct queue_key key = queue_key_global(queue->name_space, "meta", SLICE(""));
-    char version[12], partitions[12];
-    snprintf(version, sizeof version, "%d", QUEUE_LAYOUT_VERSION);
-    snprintf(partitions, sizeof partitions, "%u", queue->options.partitions);
-    struct slice hash = queue_key_slice(&key), set = SLICE("HSETNX");
-    queue->meta_version_call = queue->meta_partitions_call =
-        (struct redis_call){ .done = meta_written };
-    queue->meta_read_call = (struct redis_call){ .done = meta_read };
-    redis_send(queue->redis, &queue->meta_version_call,
-               (struct slice[]){ set, hash, SLICE("version"), slice_str(version) }, 4);
-    redis_send(queue->redis, &queue->meta_partitions_call,
-               (struct slice[]){ set, hash, SLICE("partitions"), slice_str(partitions) }, 4);
-    redis_send(queue->redis, &queue->meta_read_call,
-               (struct slice[]){ SLICE("HMGET"), hash, SLICE("version"), SLICE("partitions") }, 4);
+    struct queue_server *server = CONTAINER_OF(loader, struct queue_server, scripts);
+    if (serves_meta(server))
+        meta_check(server);
+    else if (server->queue->meta_fine)
+        server_ready(server);
 }
 
-static void on_up(void *user)
+static void on_up(void *user, struct redis *redis)
 {
-    struct queue *queue = user;
-    script_loader_start(&queue->scripts);
+    struct queue_server *server = redis_set_data(redis);
+    server->queue = user;
+    server->redis = redis;
+    server->scripts = (struct script_loader){ .redis = redis, .ready = scripts_ready };
+    script_loader_start(&server->scripts);
 }
 
-static void on_down(void *user)
+static void on_down(void *user, struct redis *redis)
 {
     struct queue *queue = user;
-    queue->ready = false;
+    struct queue_server *server = redis_set_data(redis);
+    queue->servers_ready -= server->ready;
+    server->ready = false;
     for (unsigned i = 0; i < queue->count; i++) {
-        queue->partitions[i].state = PARTITION_FREE;
-        queue->partitions[i].discovering = false;
+        struct queue_partition *partition = &queue->partitions[i];
+        if (partition->server != server)
+            continue;
+        partition->server = NULL;
+        partition->state = PARTITION_FREE;
+        partition->discovering = false;
     }
-    queue_recordable_update(queue);
+    partitions_attach(queue); /* another one may serve them already */
+}
+
+/* Keys went from one server to another. A partition follows when its old server's connection is
+ * gone, so that nothing it sent there can be answered after it was acquired here. */
+static void on_moved(void *user)
+{
+    struct queue *queue = user;
+    for (unsigned i = 0; i < queue->count; i++) {
+        struct queue_partition *partition = &queue->partitions[i];
+        if (partition_up(partition) &&
+            redis_set_server(queue->redis, queue_key_slice(&partition->key_epoch)) !=
+                partition->server->redis)
+            redis_drop(partition->server->redis, "its keys moved");
+    }
+    for (unsigned i = 0; i < redis_set_count(queue->redis); i++) {
+        struct queue_server *server = redis_set_data(redis_set_at(queue->redis, i));
+        if (server->scripts.loaded && !server->ready && redis_up(server->redis))
+            scripts_ready(&server->scripts); /* it may have been waiting for ns:meta */
+    }
+    partitions_attach(queue);
 }
 
 static void on_stopped(void *user)
@@ -376,9 +463,13 @@ static void on_stopped(void *user)
     queue->stopped(queue->stopped_user);
 }
 
-static const struct redis_events redis_handlers = { .up = on_up,
-                                                    .down = on_down,
-                                                    .stopped = on_stopped };
+static const struct redis_set_events redis_handlers = {
+    .up = on_up,
+    .down = on_down,
+    .moved = on_moved,
+    .stopped = on_stopped,
+    .server_bytes = sizeof(struct queue_server),
+};
 
 /* ---- life ---- */
 
@@ -433,7 +524,7 @@ static void partition_init(struct queue *queue, struct queue_partition *partitio
 
 static void stop_timer_fired(struct ring_timer *timer)
 {
-    redis_stop(CONTAINER_OF(timer, struct queue, stop_timer)->redis);
+    redis_set_stop(CONTAINER_OF(timer, struct queue, stop_timer)->redis);
 }
 
 bool queue_create(struct queue **out, struct ring *ring, const struct queue_options *options,
@@ -448,7 +539,7 @@ bool queue_create(struct queue **out, struct ring *ring, const struct queue_opti
                                            .timeout_ms = options->redis_timeout_ms,
                                            .client_name = "eilpost",
                                            .log = options->log };
-    if (!redis_create(&queue->redis, ring, &redis_options, &redis_handlers, queue, err)) {
+    if (!redis_set_create(&queue->redis, ring, &redis_options, &redis_handlers, queue, err)) {
         free(queue);
         return false;
     }
@@ -456,9 +547,9 @@ bool queue_create(struct queue **out, struct ring *ring, const struct queue_opti
     queue->options = checked;
     queue->events = events;
     queue->user = user;
-    queue->scripts = (struct script_loader){ .redis = queue->redis, .ready = scripts_ready };
     queue->node = slice_dup(slice_str(checked.node));
     queue->name_space = slice_dup(slice_str(checked.name_space));
+    queue->key_meta = queue_key_global(queue->name_space, "meta", SLICE(""));
     queue->options.node = queue->node;
     queue->options.name_space = queue->name_space;
     queue->options.url = NULL; /* may hold a password, and isn't ours */
@@ -490,7 +581,7 @@ bool queue_create(struct queue **out, struct ring *ring, const struct queue_opti
 
 void queue_start(struct queue *queue)
 {
-    redis_start(queue->redis);
+    redis_set_start(queue->redis);
     ring_timer_start(queue->ring, &queue->renew_timer, queue->options.owner_lease_ms / 4);
     ring_timer_start(queue->ring, &queue->stats_timer, 0);
 }
@@ -499,18 +590,15 @@ void queue_stop_drain(struct queue *queue)
 {
     if (!queue->stopping)
         return;
+    bool busy = false;
     for (unsigned i = 0; i < queue->count; i++) {
         struct queue_partition *partition = &queue->partitions[i];
-        if (!list_empty(&partition->acks))
-            return;
-    }
-    bool busy = false;
-    for (unsigned i = 0; i < queue->count && queue->ready; i++) {
-        partition_give_up(&queue->partitions[i]);
-        busy = busy || queue->partitions[i].owner_busy;
+        if (list_empty(&partition->acks))
+            partition_give_up(partition);
+        busy = busy || !list_empty(&partition->acks) || partition->owner_busy;
     }
     if (!busy)
-        redis_stop(queue->redis);
+        redis_set_stop(queue->redis);
 }
 
 static void drain_run(struct ring_task *task)
@@ -556,7 +644,7 @@ void queue_destroy(struct queue **queue)
         return;
     for (unsigned i = 0; i < it->count; i++)
         partition_free(&it->partitions[i]);
-    redis_destroy(&it->redis);
+    redis_set_destroy(&it->redis);
     struct list *node;
     while ((node = list_pop_front(&it->free_batches)) != NULL) {
         struct ack_batch *batch = LIST_ENTRY(node, struct ack_batch, node);

@@ -552,6 +552,11 @@ bool redis_up(const struct redis *redis)
     return redis->state == REDIS_UP;
 }
 
+void *redis_user(const struct redis *redis)
+{
+    return redis->user;
+}
+
 uint64_t redis_commands(const struct redis *redis)
 {
     return redis->commands;

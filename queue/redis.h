@@ -76,6 +76,8 @@ void redis_drop(struct redis *redis, const char *reason);
 void redis_send(struct redis *redis, struct redis_call *call, const struct slice *args,
                 unsigned count);
 
+/** As given to redis_create(). */
+void *redis_user(const struct redis *redis);
 uint64_t redis_commands(const struct redis *redis);
 uint64_t redis_connects(const struct redis *redis);
 

@@ -73,7 +73,7 @@ static void sweep_done(struct redis_call *call, const struct redis_value *reply)
     if (!reply || partition->state != PARTITION_OWNED)
         return; /* the next acquisition begins anew */
     if (reply->type != VALUE_ARRAY || reply->count != 2 || reply->items[1].type != VALUE_ARRAY) {
-        queue_fault(queue, "looking for jobs in flight", reply);
+        queue_fault(partition->server, "looking for jobs in flight", reply);
         return;
     }
     const struct redis_value *entries = &reply->items[1];
@@ -94,7 +94,7 @@ static void sweep_send(struct queue_partition *partition, struct slice cursor)
     partition->sweep_call = (struct redis_call){ .done = sweep_done };
     struct slice args[5] = { SLICE("HSCAN"), queue_key_slice(&partition->key_inflight), cursor,
                              SLICE("COUNT"), slice_str(count) };
-    redis_send(partition->queue->redis, &partition->sweep_call, args, 5);
+    redis_send(partition->server->redis, &partition->sweep_call, args, 5);
 }
 
 void partition_sweep(struct queue_partition *partition)
