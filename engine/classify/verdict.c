@@ -9,17 +9,75 @@ struct category_rule {
 };
 
 static const struct category_rule category_rules[] = {
-    { 1, 1, "bad-mailbox" },  { 1, 2, "bad-domain" },  { 1, 3, "bad-mailbox" },
-    { 1, 6, "bad-mailbox" },  { 1, 10, "bad-domain" }, { 2, 1, "inactive" },
-    { 2, 2, "mailbox-full" }, { 2, 3, "too-large" },   { 3, 4, "too-large" },
-    { 4, 1, "network" },      { 4, 2, "network" },     { 4, 3, "dns" },
-    { 4, 4, "dns" },          { 4, 7, "expired" },     { 6, -1, "content" },
-    { 7, 1, "policy" },       { 7, 10, "tls" },        { 7, -1, "policy" },
-    { 5, -1, "protocol" },    { 4, -1, "network" },    { 1, -1, "bad-mailbox" },
+    { 1, 1, "bad-mailbox" },   { 1, 2, "bad-domain" },  { 1, 3, "bad-mailbox" },
+    { 1, 6, "bad-mailbox" },   { 1, 10, "bad-domain" }, { 2, 1, "inactive" },
+    { 2, 2, "mailbox-full" },  { 2, 3, "too-large" },   { 3, 4, "too-large" },
+    { 4, 1, "network" },       { 4, 2, "network" },     { 4, 3, "dns" },
+    { 4, 4, "dns" },           { 4, 7, "expired" },     { 6, -1, "content" },
+    { 7, 28, "rate-limited" }, { 7, 1, "policy" },      { 7, 10, "tls" },
+    { 7, -1, "policy" },       { 5, -1, "protocol" },   { 4, -1, "network" },
+    { 1, -1, "bad-mailbox" },
 };
+
+/* What a temporary refusal means by its words: providers use the same codes for "greylisted" and
+ * "too fast" (451 4.7.1, 450 4.2.0), and the two are waited for differently. In lower case; '-' and
+ * ' ' are the same. */
+static const struct {
+    const char *words, *category;
+} text_rules[] = {
+    { "greylist", "greylisted" },
+    { "graylist", "greylisted" },
+    { "grey list", "greylisted" },
+    { "gray list", "greylisted" },
+    { "rate limit", "rate-limited" },
+    { "ratelimit", "rate-limited" },
+    { "connection rate", "rate-limited" },
+    { "sending rate", "rate-limited" },
+    { "unusual rate", "rate-limited" },
+    { "at a rate that", "rate-limited" },
+    { "unexpected volume", "rate-limited" },
+    { "throttl", "rate-limited" },
+    { "slow down", "rate-limited" },
+    { "too fast", "rate-limited" },
+    { "too quickly", "rate-limited" },
+    { "too frequent", "rate-limited" },
+    { "too many connections", "rate-limited" },
+    { "too many concurrent", "rate-limited" },
+    { "too many sessions", "rate-limited" },
+    { "too many messages", "rate-limited" },
+    { "too many mails", "rate-limited" },
+    { "too many emails", "rate-limited" },
+    { "too much mail", "rate-limited" },
+    { "frequency limit", "rate-limited" },
+};
+
+static bool starts_with_words(const char *text, const char *words)
+{
+    while (*words && ascii_lower(*text == '-' ? ' ' : *text) == *words) {
+        text++;
+        words++;
+    }
+    return !*words;
+}
+
+static const char *category_of_text(struct slice text)
+{
+    for (size_t i = 0; i < ARRAY_LEN(text_rules); i++) {
+        size_t len = strlen(text_rules[i].words);
+        for (size_t at = 0; at + len <= text.len; at++)
+            if (starts_with_words(text.ptr + at, text_rules[i].words))
+                return text_rules[i].category;
+    }
+    return NULL;
+}
 
 static const char *category_of(const struct classify_reply *reply)
 {
+    if (!reply->local && reply->code < 500) {
+        const char *category = category_of_text(reply->text);
+        if (category)
+            return category;
+    }
     if (reply->enhanced_class)
         for (size_t i = 0; i < ARRAY_LEN(category_rules); i++) {
             const struct category_rule *rule = &category_rules[i];
@@ -68,5 +126,7 @@ struct verdict classify_verdict(const struct classify_reply *reply)
         break;
     }
     verdict.action = permanent ? VERDICT_BOUNCE : VERDICT_RETRY;
+    if (!permanent && !reply->local)
+        verdict.retry_after_s = classify_retry_after_s(reply->text);
     return verdict;
 }
