@@ -29,7 +29,7 @@ static const struct {
     { "resend", WORD_CUE },          { "reconnect", WORD_CUE },
     { "resubmit", WORD_CUE },        { "greylist*", WORD_CUE },
     { "graylist*", WORD_CUE },       { "return", WORD_CUE },
-    { "delay*", WORD_CUE },          { "try", WORD_TRY },
+              { "try", WORD_TRY },
     { "retry", WORD_TRY },           { "in", WORD_LINK },
     { "after", WORD_LINK },          { "for", WORD_FOR },
 
