@@ -19,6 +19,7 @@
 /* Enums are stored as unsigned numbers. */
 static_assert(sizeof(enum log_level) == sizeof(unsigned), "enum size");
 static_assert(sizeof(enum ring_body) == sizeof(unsigned), "enum size");
+static_assert(sizeof(enum config_class) == sizeof(unsigned), "enum size");
 
 static void *member(void *structure, const struct setting *setting)
 {
@@ -35,8 +36,15 @@ static const char *keep(struct config *config, const char *text)
     return arena_copy(config_arena(config), slice_str(text)).ptr;
 }
 
+/** A list is a pointer with a count right behind it. */
+static void set_list(void *out, const void *list, unsigned count)
+{
+    *(const void **)out = list;
+    *(unsigned *)((char *)out + sizeof list) = count;
+}
+
 /** Reads "300, 900" as it stands in the table: always good. */
-static void default_numbers(struct config *config, const struct setting *setting)
+static void default_numbers(struct config *config, const struct setting *setting, void *out)
 {
     struct slice text = slice_str(setting->text);
     unsigned count = 1;
@@ -49,27 +57,32 @@ static void default_numbers(struct config *config, const struct setting *setting
         assert(good);
         numbers[i] = (unsigned)number;
     }
-    *(unsigned **)member(config, setting) = numbers;
-    *(unsigned *)((char *)member(config, setting) + sizeof(unsigned *)) = count;
+    set_list(out, numbers, count);
 }
 
-static void set_default(struct config *config, const struct setting *setting)
+/** `structure`: the configuration, or an entry of a table. */
+static void set_default(struct config *config, const struct setting *setting, void *structure)
 {
+    void *out = member(structure, setting);
     switch (setting->kind) {
     case SETTING_TEXT:
-        *(const char **)member(config, setting) = setting->text;
+        *(const char **)out = setting->text;
         return;
     case SETTING_UINT:
     case SETTING_CHOICE:
-        *(unsigned *)member(config, setting) = setting->initial;
+        *(unsigned *)out = setting->initial;
         return;
     case SETTING_BOOL:
-        *(bool *)member(config, setting) = setting->initial != 0;
+        *(bool *)out = setting->initial != 0;
         return;
     case SETTING_UINTS:
-        default_numbers(config, setting);
+        default_numbers(config, setting, out);
         return;
-    case SETTING_SOURCES:
+    case SETTING_TEXTS:
+        set_list(out, NULL, 0);
+        return;
+    case SETTING_TABLE:
+        set_list(out, setting->table->initial, setting->table->initial_count);
         return;
     }
 }
@@ -80,7 +93,7 @@ void config_defaults(struct config *config)
     size_t count;
     const struct setting *rows = settings(&count);
     for (size_t i = 0; i < count; i++)
-        set_default(config, &rows[i]);
+        set_default(config, &rows[i], config);
 }
 
 void config_free(struct config *config)
@@ -137,8 +150,7 @@ static bool read_uint(struct reading *reading, const struct setting *setting, co
     return refuse(reading, key, text, must);
 }
 
-static bool read_bool(struct reading *reading, const struct setting *setting, const char *text,
-                      bool *out)
+static bool read_bool(struct reading *reading, const char *key, const char *text, bool *out)
 {
     static const char *const yes[] = { "true", "yes", "on" }, *const no[] = { "false", "no",
                                                                               "off" };
@@ -149,11 +161,11 @@ static bool read_bool(struct reading *reading, const struct setting *setting, co
             return true;
         }
     }
-    return refuse(reading, setting->key, text, "must be true or false");
+    return refuse(reading, key, text, "must be true or false");
 }
 
-static bool read_choice(struct reading *reading, const struct setting *setting, const char *text,
-                        unsigned *out)
+static bool read_choice(struct reading *reading, const struct setting *setting, const char *key,
+                        const char *text, unsigned *out)
 {
     char must[128] = "must be ";
     size_t len = strlen(must);
@@ -166,7 +178,7 @@ static bool read_choice(struct reading *reading, const struct setting *setting, 
         len += (size_t)snprintf(must + len, sizeof must - len, "%s%s", joint, choice->name);
         assert(len < sizeof must);
     }
-    return refuse(reading, setting->key, text, must);
+    return refuse(reading, key, text, must);
 }
 
 static bool read_text(struct reading *reading, const struct setting *setting, const char *key,
@@ -179,70 +191,138 @@ static bool read_text(struct reading *reading, const struct setting *setting, co
     return true;
 }
 
-static bool read_numbers(struct reading *reading, const struct setting *setting, char **texts,
-                         unsigned count)
+static bool read_list(struct reading *reading, const struct setting *setting, const char *key,
+                      char **texts, unsigned count, void *out)
 {
-    unsigned *numbers = arena_alloc(config_arena(reading->config), count * sizeof *numbers);
+    bool numbers = setting->kind == SETTING_UINTS;
+    size_t each = numbers ? sizeof(unsigned) : sizeof(const char *);
+    char *list = arena_alloc(config_arena(reading->config), count * each);
     for (unsigned i = 0; i < count; i++) {
-        char key[96];
-        snprintf(key, sizeof key, "%s[%u]", setting->key, i);
-        if (!read_uint(reading, setting, key, texts[i], &numbers[i]))
+        char entry_key[128];
+        snprintf(entry_key, sizeof entry_key, "%s[%u]", key, i);
+        void *to = list + i * each;
+        if (numbers ? !read_uint(reading, setting, entry_key, texts[i], to)
+                    : !read_text(reading, setting, entry_key, texts[i], to))
             return false;
     }
-    *(unsigned **)member(reading->config, setting) = numbers;
-    *(unsigned *)((char *)member(reading->config, setting) + sizeof(unsigned *)) = count;
+    set_list(out, list, count);
     return true;
 }
 
-static bool read_sources(struct reading *reading, char **texts, unsigned count)
-{
-    size_t parts;
-    const struct setting *rows = source_settings(&parts);
-    struct config *config = reading->config;
-    config->sources = arena_alloc(config_arena(config), (count + 1) * sizeof *config->sources);
-    for (unsigned i = 0; i < count; i++) {
-        struct config_source *source = &config->sources[i];
-        char key[96];
-        for (size_t part = 0; part < parts; part++) {
-            const char *text = texts[i * parts + part];
-            snprintf(key, sizeof key, "sources[%u].%s", i, rows[part].key);
-            *(const char **)member(source, &rows[part]) = rows[part].text;
-            if (text && !read_text(reading, &rows[part], key, text, member(source, &rows[part])))
-                return false;
-        }
-        snprintf(key, sizeof key, "sources[%u]", i);
-        if (!*source->name)
-            return refuse(reading, key, NULL, "needs a 'name'");
-        for (unsigned before = 0; before < i; before++)
-            if (strcmp(config->sources[before].name, source->name) == 0)
-                return refuse(reading, key, NULL, "has the name of an earlier source");
-    }
-    config->sources_count = count;
-    return true;
-}
+static bool read_table(struct reading *reading, const struct setting *setting, void *entries,
+                       unsigned count);
 
-static bool read_row(struct reading *reading, const struct setting *setting, void *value,
-                     unsigned count)
+/** `structure`: the configuration, or an entry of a table. */
+static bool read_row(struct reading *reading, const struct setting *setting, const char *key,
+                     void *value, unsigned count, void *structure)
 {
-    void *out = member(reading->config, setting);
+    void *out = member(structure, setting);
     switch (setting->kind) {
     case SETTING_TEXT:
-        return read_text(reading, setting, setting->key, value, out);
+        return read_text(reading, setting, key, value, out);
     case SETTING_UINT:
-        return read_uint(reading, setting, setting->key, value, out);
+        return read_uint(reading, setting, key, value, out);
     case SETTING_BOOL:
-        return read_bool(reading, setting, value, out);
+        return read_bool(reading, key, value, out);
     case SETTING_CHOICE:
-        return read_choice(reading, setting, value, out);
+        return read_choice(reading, setting, key, value, out);
     case SETTING_UINTS:
-        return read_numbers(reading, setting, value, count);
-    case SETTING_SOURCES:
-        return read_sources(reading, value, count);
+    case SETTING_TEXTS:
+        return read_list(reading, setting, key, value, count, out);
+    case SETTING_TABLE:
+        return read_table(reading, setting, value, count);
     }
     return false;
 }
 
-/** What no single row can tell. */
+static bool read_table(struct reading *reading, const struct setting *setting, void *entries,
+                       unsigned count)
+{
+    const struct setting_table *table = setting->table;
+    struct config *config = reading->config;
+    char *list = arena_alloc(config_arena(config), (count + 1) * table->entry_bytes);
+    memset(list, 0, (count + 1) * table->entry_bytes);
+    for (unsigned i = 0; i < count; i++)
+        for (size_t row = 0; row < table->count; row++) {
+            char key[96];
+            unsigned cells;
+            char *entry = list + i * table->entry_bytes;
+            void *cell = config_raw_cell(table, entries, i, row, &cells);
+            snprintf(key, sizeof key, "%s[%u].%s", setting->key, i, table->rows[row].key);
+            if (!cell)
+                set_default(config, &table->rows[row], entry);
+            else if (!read_row(reading, &table->rows[row], key, cell, cells, entry))
+                return false;
+        }
+    set_list(member(config, setting), list, count);
+    return true;
+}
+
+/* ---- what no single row can tell ---- */
+
+static bool check_sources(struct reading *reading)
+{
+    const struct config *config = reading->config;
+    for (unsigned i = 0; i < config->sources_count; i++) {
+        char key[96];
+        snprintf(key, sizeof key, "sources[%u]", i);
+        if (!*config->sources[i].name)
+            return refuse(reading, key, NULL, "needs a 'name'");
+        for (unsigned before = 0; before < i; before++)
+            if (strcmp(config->sources[before].name, config->sources[i].name) == 0)
+                return refuse(reading, key, NULL, "has the name of an earlier source");
+    }
+    return true;
+}
+
+/** Reads "NAME" or "NAME:WEIGHT". Without `sources` there's one, called "default". */
+static bool pool_member(struct reading *reading, const char *key, const char *text,
+                        unsigned *member_index, unsigned *weight)
+{
+    const struct config *config = reading->config;
+    struct slice rest = slice_str(text), name = slice_cut(&rest, ':');
+    uint64_t number = 1;
+    if (strchr(text, ':') && (!slice_to_u64(rest, &number) || number < 1 || number > 1000))
+        return refuse(reading, key, text, "the weight must be a whole number from 1 to 1000");
+    *weight = (unsigned)number;
+    *member_index = 0;
+    if (config->sources_count == 0 && slice_eq(name, SLICE("default")))
+        return true;
+    for (; *member_index < config->sources_count; ++*member_index)
+        if (slice_eq(name, slice_str(config->sources[*member_index].name)))
+            return true;
+    return refuse(reading, key, text, "no source in 'sources' has that name");
+}
+
+static bool check_pool(struct reading *reading, unsigned index)
+{
+    const struct config *config = reading->config;
+    struct config_pool *pool = (struct config_pool *)&config->pools[index];
+    char key[96];
+    snprintf(key, sizeof key, "pools[%u]", index);
+    if (!*pool->name)
+        return refuse(reading, key, NULL, "needs a 'name'");
+    for (unsigned before = 0; before < index; before++)
+        if (strcmp(config->pools[before].name, pool->name) == 0)
+            return refuse(reading, key, NULL, "has the name of an earlier pool");
+    if (pool->texts_count == 0)
+        return refuse(reading, key, NULL, "needs 'sources'");
+    size_t bytes = pool->texts_count * sizeof(unsigned);
+    unsigned *members = arena_alloc(config_arena(reading->config), bytes);
+    unsigned *weights = arena_alloc(config_arena(reading->config), bytes);
+    for (unsigned i = 0; i < pool->texts_count; i++) {
+        snprintf(key, sizeof key, "pools[%u].sources[%u]", index, i);
+        if (!pool_member(reading, key, pool->texts[i], &members[i], &weights[i]))
+            return false;
+        for (unsigned before = 0; before < i; before++)
+            if (members[before] == members[i])
+                return refuse(reading, key, pool->texts[i], "is in this pool already");
+    }
+    pool->members = members;
+    pool->weights = weights;
+    return true;
+}
+
 static bool check_together(struct reading *reading)
 {
     const struct config *config = reading->config;
@@ -253,6 +333,11 @@ static bool check_together(struct reading *reading)
         return refuse(reading, lower ? "queue.per_destination" : "queue.jobs_in_flight", NULL,
                       "makes queue.per_destination exceed queue.jobs_in_flight");
     }
+    if (!check_sources(reading))
+        return false;
+    for (unsigned i = 0; i < config->pools_count; i++)
+        if (!check_pool(reading, i))
+            return false;
     return true;
 }
 
@@ -293,9 +378,14 @@ static bool load(struct reading *reading)
     size_t count;
     const struct setting *rows = settings(&count);
     bool good = true;
-    for (size_t i = 0; i < count && good && raw.values; i++)
-        if (raw.values[i])
-            good = read_row(reading, &rows[i], raw.values[i], raw.counts[i]);
+    for (size_t i = 0; i < count && good && raw.values; i++) {
+        /* libcyaml gives nothing for an empty list, which isn't the same as none. */
+        bool empty = rows[i].kind == SETTING_TABLE && !raw.values[i] &&
+                     config_line_of(reading->yaml, rows[i].key, 1) != 0;
+        if (raw.values[i] || empty)
+            good = read_row(reading, &rows[i], rows[i].key, raw.values[i], raw.counts[i],
+                            reading->config);
+    }
     config_raw_free(&raw);
     return good && check_together(reading);
 }

@@ -15,6 +15,25 @@ struct config_source { /* an egress identity */
     const char *ehlo_name; /* "": smtp.ehlo_name */
 };
 
+/** A set of sources that messages may be bound to. */
+struct config_pool {
+    const char *name;
+    const char *const *texts; /* "NAME" or "NAME:WEIGHT", as in the file */
+    unsigned texts_count;
+    const unsigned *members, *weights; /* made of them: indexes into `sources` */
+};
+
+/** In the order of the queue's classes. */
+enum config_class { CONFIG_TRANSACTIONAL, CONFIG_DEADLINE, CONFIG_BULK, CONFIG_ANY_CLASS };
+
+/** Pauses for some classes and categories. */
+struct config_schedule {
+    enum config_class class;
+    const char *category; /* "": any */
+    const unsigned *schedule_s;
+    unsigned schedule_count;
+};
+
 /** All text is NUL-terminated and never NULL. */
 struct config {
     const char *path; /* the file, or "" for the defaults */
@@ -48,8 +67,10 @@ struct config {
         bool ipv4, ipv6;
         unsigned cache_entries;
     } dns;
-    struct config_source *sources; /* empty: one source "default" of the kernel's choice */
+    const struct config_source *sources; /* empty: one source "default" of the kernel's choice */
     unsigned sources_count;
+    const struct config_pool *pools; /* the first is the default; empty: one of all sources */
+    unsigned pools_count;
     struct {
         unsigned connections_per_site, messages_per_session, idle_s, sessions_per_worker;
         unsigned connect_concurrency_per_site;
@@ -58,9 +79,12 @@ struct config {
         unsigned jobs_in_flight, per_destination, owner_lease_ms, events_max;
     } queue;
     struct {
-        unsigned *schedule_s; /* pauses before the 2nd, 3rd, … attempt; the last one repeats */
+        const struct config_schedule *schedules; /* the first one that fits is used … */
+        unsigned schedules_count;
+        const unsigned *schedule_s; /* … else this: pauses before the 2nd, 3rd, … attempt */
         unsigned schedule_count;
-        unsigned expire_s, unknown_delay_s, jitter_percent;
+        unsigned expire_s, expire_transactional_s, expire_deadline_s;
+        unsigned unknown_delay_s, jitter_percent;
     } retry;
     struct {
         const char *listen; /* ADDRESS:PORT; port 0: any free one */

@@ -16,12 +16,12 @@ static void indent(struct buf *out, size_t depth)
 /** Words of `text` as comment lines of at most COLUMNS. */
 static void comment(struct buf *out, size_t depth, const char *text)
 {
-    size_t column = COLUMNS;
+    size_t column = 0;
     struct slice rest = slice_str(text);
     while (rest.len > 0) {
         struct slice word = slice_cut(&rest, ' ');
-        if (column + 1 + word.len > COLUMNS) {
-            if (column != COLUMNS)
+        if (column == 0 || column + 1 + word.len > COLUMNS) {
+            if (column > 0)
                 buf_append_char(out, '\n');
             indent(out, depth);
             buf_append_char(out, '#');
@@ -68,7 +68,8 @@ static void describe_range(struct buf *out, const struct setting *setting)
         buf_printf(out, " Each %u to %u%s%s. Default: [%s].", setting->min, setting->max, unit_gap,
                    unit, setting->text);
         return;
-    case SETTING_SOURCES:
+    case SETTING_TEXTS:
+    case SETTING_TABLE:
         return;
     }
 }
@@ -79,34 +80,24 @@ static void quote(struct buf *out, const char *text)
     buf_append_json(out, slice_str(text));
 }
 
-static void dump_sources(const struct config *config, struct buf *out)
+static void dump_list(const struct setting *setting, const void *at, struct buf *out)
 {
-    size_t count;
-    const struct setting *parts = source_settings(&count);
-    for (size_t part = 0; part < count; part++)
-        buf_printf(out, "#   %s: %s\n", parts[part].key, parts[part].help);
-    if (config->sources_count == 0) {
-        buf_append(out, SLICE("# For example:\n"
-                              "# sources:\n"
-                              "#   - name: a\n"
-                              "#     address: 192.0.2.10\n"
-                              "#     ehlo_name: a.mail.example.org\n"
-                              "sources: []\n"));
-        return;
+    const void *list = *(const void *const *)at;
+    unsigned count = *(const unsigned *)((const char *)at + sizeof list);
+    buf_append_char(out, '[');
+    for (unsigned i = 0; i < count; i++) {
+        buf_append(out, slice_str(i ? ", " : ""));
+        if (setting->kind == SETTING_UINTS)
+            buf_printf(out, "%u", ((const unsigned *)list)[i]);
+        else
+            quote(out, ((const char *const *)list)[i]);
     }
-    buf_append(out, SLICE("sources:\n"));
-    for (unsigned i = 0; i < config->sources_count; i++)
-        for (size_t part = 0; part < count; part++) {
-            buf_printf(out, "  %c %s: ", part == 0 ? '-' : ' ', parts[part].key);
-            quote(out,
-                  *(const char *const *)((const char *)&config->sources[i] + parts[part].offset));
-            buf_append_char(out, '\n');
-        }
+    buf_append_char(out, ']');
 }
 
-static void dump_value(const struct config *config, const struct setting *setting, struct buf *out)
+/** The value at `at`, on the line of its key. */
+static void dump_value(const struct setting *setting, const void *at, struct buf *out)
 {
-    const void *at = (const char *)config + setting->offset;
     switch (setting->kind) {
     case SETTING_TEXT:
         quote(out, *(const char *const *)at);
@@ -120,18 +111,47 @@ static void dump_value(const struct config *config, const struct setting *settin
     case SETTING_CHOICE:
         buf_printf(out, "%s", choice_name(setting, *(const unsigned *)at));
         return;
-    case SETTING_UINTS: {
-        const unsigned *numbers = *(const unsigned *const *)at;
-        unsigned count = *(const unsigned *)((const char *)at + sizeof numbers);
-        buf_append_char(out, '[');
-        for (unsigned i = 0; i < count; i++)
-            buf_printf(out, "%s%u", i ? ", " : "", numbers[i]);
-        buf_append_char(out, ']');
+    case SETTING_UINTS:
+    case SETTING_TEXTS:
+        dump_list(setting, at, out);
+        return;
+    case SETTING_TABLE:
         return;
     }
-    case SETTING_SOURCES:
-        return;
+}
+
+/** Behind its help: the help of each part, then the entries, or an example of some. */
+static void dump_table(const struct config *config, const struct setting *setting, size_t depth,
+                       struct buf *out)
+{
+    const struct setting_table *table = setting->table;
+    for (size_t row = 0; row < table->count; row++) {
+        struct buf help = BUF_EMPTY;
+        buf_printf(&help, "  %s: %s", table->rows[row].key, table->rows[row].help);
+        comment(out, depth, buf_cstr(&help));
+        buf_free(&help);
     }
+    const char *entry = *(const char *const *)((const char *)config + setting->offset);
+    unsigned count =
+        *(const unsigned *)((const char *)config + setting->offset + sizeof(const void *));
+    if (count == 0) {
+        comment(out, depth, "For example:");
+        struct slice lines = slice_str(table->example);
+        while (lines.len > 0) {
+            struct slice line = slice_cut(&lines, '\n');
+            indent(out, depth);
+            buf_printf(out, "# %.*s\n", SLICE_FMT(line));
+        }
+    }
+    indent(out, depth);
+    buf_printf(out, "%s:%s\n", setting_leaf(setting), count ? "" : " []");
+    for (unsigned i = 0; i < count; i++, entry += table->entry_bytes)
+        for (size_t row = 0; row < table->count; row++) {
+            indent(out, depth + 1);
+            buf_printf(out, "%c %s: ", row == 0 ? '-' : ' ', table->rows[row].key);
+            dump_value(&table->rows[row], entry + table->rows[row].offset, out);
+            buf_append_char(out, '\n');
+        }
 }
 
 /** Opens the sections of `key` that the key before it wasn't in; returns their number. */
@@ -166,16 +186,25 @@ void config_dump(const struct config *config, struct buf *out)
         describe_range(&help, setting);
         comment(out, depth, buf_cstr(&help));
         buf_free(&help);
-        if (setting->kind == SETTING_SOURCES) {
-            dump_sources(config, out);
+        if (setting->kind == SETTING_TABLE) {
+            dump_table(config, setting, depth, out);
         } else {
             indent(out, depth);
             buf_printf(out, "%s: ", setting_leaf(setting));
-            dump_value(config, setting, out);
+            dump_value(setting, (const char *)config + setting->offset, out);
             buf_append_char(out, '\n');
         }
         before = setting->key;
     }
+}
+
+static bool in_a_pool(const struct config *config, unsigned source)
+{
+    for (unsigned i = 0; i < config->pools_count; i++)
+        for (unsigned j = 0; j < config->pools[i].texts_count; j++)
+            if (config->pools[i].members[j] == source)
+                return true;
+    return false;
 }
 
 unsigned config_lint(const struct config *config, void (*warn)(void *user, const char *text),
@@ -212,6 +241,14 @@ unsigned config_lint(const struct config *config, void (*warn)(void *user, const
     if (!*config->redis.url && config->state_dir[0] != '/') {
         warn(user, "state_dir: a relative path; the queue's data depends on the folder the engine "
                    "is started in");
+        warnings++;
+    }
+    for (unsigned i = 0; i < config->sources_count && config->pools_count > 0; i++) {
+        if (in_a_pool(config, i))
+            continue;
+        snprintf(text, sizeof text, "sources[%u]: '%s' is in no pool, so nothing is sent from it",
+                 i, config->sources[i].name);
+        warn(user, text);
         warnings++;
     }
     bool loopback =

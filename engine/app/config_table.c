@@ -5,6 +5,8 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 
+#include "engine/classify/verdict.h"
+
 static const char *check_filled(const char *text)
 {
     return *text ? NULL : "must not be empty";
@@ -26,6 +28,20 @@ static const char *check_name_space(const char *text)
     size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
     return len > 0 && len <= 32 && !text[len] ? NULL
                                               : "must be 1 to 32 letters, digits, '_' or '-'";
+}
+
+static const char *check_pool_name(const char *text)
+{
+    size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
+    return len > 0 && len <= 64 && !text[len] ? NULL
+                                              : "must be 1 to 64 letters, digits, '.', '_' or '-'";
+}
+
+static const char *check_category(const char *text)
+{
+    return !*text || classify_category_known(slice_str(text))
+               ? NULL
+               : "must be a category of replies, such as greylisted, rate-limited or mailbox-full";
 }
 
 static const char *check_ehlo_name(const char *text)
@@ -87,6 +103,104 @@ static const struct setting_choice tls_modes[] = {
     { NULL },
 };
 
+static const struct setting_choice classes[] = {
+    { "any", CONFIG_ANY_CLASS },
+    { "transactional", CONFIG_TRANSACTIONAL },
+    { "deadline", CONFIG_DEADLINE },
+    { "bulk", CONFIG_BULK },
+    { NULL },
+};
+
+/* ---- entries of tables ---- */
+
+#define PART(type, key_, member, check_, help_)                                                    \
+    {                                                                                              \
+        .key = key_, .kind = SETTING_TEXT, .offset = offsetof(struct type, member), .text = "",    \
+        .check = check_, .help = help_                                                             \
+    }
+
+static const struct setting source_rows[] = {
+    PART(config_source, "name", name, check_name_space, "Unique; appears in events."),
+    PART(config_source, "address", address, check_address,
+         "Local address to send from. Empty: the kernel chooses."),
+    PART(config_source, "ehlo_name", ehlo_name, check_ehlo_name, "Empty: smtp.ehlo_name."),
+};
+static const struct setting_table source_table = {
+    .rows = source_rows,
+    .count = ARRAY_LEN(source_rows),
+    .entry_bytes = sizeof(struct config_source),
+    .example = "sources:\n"
+               "  - name: a\n"
+               "    address: 192.0.2.10\n"
+               "    ehlo_name: a.mail.example.org\n",
+};
+
+static const struct setting pool_rows[] = {
+    PART(config_pool, "name", name, check_pool_name,
+         "Unique; what a submission's \"pool\" and an order to move name."),
+    { .key = "sources",
+      .kind = SETTING_TEXTS,
+      .offset = offsetof(struct config_pool, texts),
+      .help =
+          "Names of sources. NAME:WEIGHT gives one a share of its own (1 to 1000): the heaviest "
+          "gets pool.connections_per_site, the others as much less as they weigh less." },
+};
+static const struct setting_table pool_table = {
+    .rows = pool_rows,
+    .count = ARRAY_LEN(pool_rows),
+    .entry_bytes = sizeof(struct config_pool),
+    .example = "pools:\n"
+               "  - name: main\n"
+               "    sources: [a, b]\n"
+               "  - name: warming-up\n"
+               "    sources: [\"a:9\", \"c:1\"]\n",
+};
+
+static const struct setting schedule_rows[] = {
+    { .key = "class",
+      .kind = SETTING_CHOICE,
+      .offset = offsetof(struct config_schedule, class),
+      .initial = CONFIG_ANY_CLASS,
+      .choices = classes,
+      .help = "any, transactional, deadline or bulk." },
+    PART(config_schedule, "category", category, check_category,
+         "Of the reply, as in events, such as greylisted, rate-limited or mailbox-full. Empty: "
+         "any."),
+    { .key = "schedule_s",
+      .kind = SETTING_UINTS,
+      .offset = offsetof(struct config_schedule, schedule_s),
+      .min = 1,
+      .max = 604800,
+      .text = "300",
+      .unit = "seconds",
+      .help = "As retry.schedule_s." },
+};
+#define SCHEDULE(class_, category_, ...)                                                           \
+    {                                                                                              \
+        .class = class_, .category = category_, .schedule_s = (const unsigned[]){ __VA_ARGS__ },   \
+        .schedule_count = sizeof((const unsigned[]){ __VA_ARGS__ }) / sizeof(unsigned)             \
+    }
+/* Somebody waits for transactional mail, and it's little: it may knock often. Greylisting servers
+ * let in after some minutes, those that limit rates after longer. */
+static const struct config_schedule schedules[] = {
+    SCHEDULE(CONFIG_TRANSACTIONAL, "", 15, 30, 60, 120, 300, 600, 1800),
+    SCHEDULE(CONFIG_DEADLINE, "", 30, 60, 120, 300, 600, 1800),
+    SCHEDULE(CONFIG_ANY_CLASS, "greylisted", 120, 300, 600, 1200, 1800, 3600, 7200),
+    SCHEDULE(CONFIG_ANY_CLASS, "mailbox-full", 3600, 7200, 14400, 28800),
+};
+static const struct setting_table schedule_table = {
+    .rows = schedule_rows,
+    .count = ARRAY_LEN(schedule_rows),
+    .entry_bytes = sizeof(struct config_schedule),
+    .initial = schedules,
+    .initial_count = ARRAY_LEN(schedules),
+    .example = "schedules:\n"
+               "  - category: greylisted\n"
+               "    schedule_s: [120, 300, 600]\n",
+};
+
+/* ---- the table ---- */
+
 #define AT(member) .offset = offsetof(struct config, member)
 #define TEXT(key_, member, text_, check_, help_)                                                   \
     {                                                                                              \
@@ -107,6 +221,10 @@ static const struct setting_choice tls_modes[] = {
     {                                                                                              \
         .key = key_, .kind = SETTING_CHOICE, AT(member), .initial = initial_, .choices = choices_, \
         .help = help_                                                                              \
+    }
+#define TABLE(key_, member, table_, help_)                                                         \
+    {                                                                                              \
+        .key = key_, .kind = SETTING_TABLE, AT(member), .table = &table_, .help = help_            \
     }
 #define TIMEOUT(name_, initial_, help_)                                                            \
     UINT("smtp.timeouts." #name_, smtp.timeouts.name_, initial_, 1, 7200, "seconds", help_)
@@ -170,11 +288,12 @@ static const struct setting rows[] = {
     UINT("dns.cache_entries", dns.cache_entries, 200000, 100, 100000000, "names",
          "Kept per worker."),
 
-    { .key = "sources",
-      .kind = SETTING_SOURCES,
-      AT(sources),
-      .help =
-          "Egress identities; messages are spread over them. Empty: one, of the kernel's choice." },
+    TABLE("sources", sources, source_table,
+          "Egress identities; messages are spread over them. Empty: one, of the kernel's choice."),
+    TABLE(
+        "pools", pools, pool_table,
+        "Sets of sources that messages can be bound to. The first is for messages that name none, "
+        "or one that this node doesn't have. Empty: one of all sources."),
 
     UINT("pool.connections_per_site", pool.connections_per_site, 20, 1, 100000, NULL,
          "At once, per source and over all workers, to the servers of one site."),
@@ -202,9 +321,18 @@ static const struct setting rows[] = {
       .max = 604800,
       .text = "300, 900, 1800, 3600, 7200, 14400",
       .unit = "seconds",
-      .help = "Pauses after the 1st, 2nd, … temporary failure; the last one repeats." },
+      .help = "Pauses after the 1st, 2nd, … temporary failure; the last one repeats. A server's "
+              "\"try again in …\" makes one longer." },
+    TABLE("retry.schedules", retry.schedules, schedule_table,
+          "Other pauses for some classes and categories: the first entry that fits is used, else "
+          "schedule_s. Your list takes the place of this one."),
     UINT("retry.expire_s", retry.expire_s, 345600, 1, 2592000, "seconds",
-         "After its submission a message that couldn't be delivered expires."),
+         "After its submission a message that couldn't be delivered expires, unless the submission "
+         "says when."),
+    UINT("retry.expire_transactional_s", retry.expire_transactional_s, 86400, 1, 2592000, "seconds",
+         "The same for transactional messages."),
+    UINT("retry.expire_deadline_s", retry.expire_deadline_s, 86400, 1, 2592000, "seconds",
+         "The same for messages of the deadline class."),
     UINT("retry.unknown_delay_s", retry.unknown_delay_s, 900, 1, 604800, "seconds",
          "Pause after an attempt whose outcome is unknown (it may have been delivered)."),
     UINT("retry.jitter_percent", retry.jitter_percent, 10, 0, 50, "percent",
@@ -216,28 +344,10 @@ static const struct setting rows[] = {
     BOOL("api.enabled", api.enabled, true, "Serve them."),
 };
 
-#define SOURCE(key_, member, check_, help_)                                                        \
-    {                                                                                              \
-        .key = key_, .kind = SETTING_TEXT, .offset = offsetof(struct config_source, member),       \
-        .text = "", .check = check_, .help = help_                                                 \
-    }
-static const struct setting source_rows[] = {
-    SOURCE("name", name, check_name_space, "Unique; appears in events."),
-    SOURCE("address", address, check_address,
-           "Local address to send from. Empty: the kernel chooses."),
-    SOURCE("ehlo_name", ehlo_name, check_ehlo_name, "Empty: smtp.ehlo_name."),
-};
-
 const struct setting *settings(size_t *count)
 {
     *count = ARRAY_LEN(rows);
     return rows;
-}
-
-const struct setting *source_settings(size_t *count)
-{
-    *count = ARRAY_LEN(source_rows);
-    return source_rows;
 }
 
 const char *setting_leaf(const struct setting *setting)

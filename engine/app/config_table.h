@@ -8,7 +8,20 @@ enum setting_kind {
     SETTING_BOOL,   /* bool */
     SETTING_CHOICE, /* an enum, by name */
     SETTING_UINTS,  /* unsigned *, and a count right behind it */
-    SETTING_SOURCES,
+    SETTING_TEXTS,  /* const char *const *, and a count right behind it */
+    SETTING_TABLE,  /* a list of entries with keys of their own: a pointer, a count behind it */
+};
+
+struct setting;
+
+/** What one entry of a SETTING_TABLE is made of. */
+struct setting_table {
+    const struct setting *rows; /* no tables among them */
+    size_t count;
+    size_t entry_bytes;  /* of the structure that an entry fills */
+    const void *initial; /* entries; NULL: none */
+    unsigned initial_count;
+    const char *example; /* lines of YAML that the dump of an empty table shows */
 };
 
 struct setting_choice {
@@ -19,13 +32,14 @@ struct setting_choice {
 struct setting {
     const char *key; /* with the sections in front: "smtp.port" */
     enum setting_kind kind;
-    size_t offset; /* in struct config; of the parts of a source: in struct config_source */
+    size_t offset;              /* in struct config; of a table's rows: in the entry */
     unsigned initial, min, max; /* of numbers; min and max also of each number in a list */
     const char *text;           /* initial of texts; of SETTING_UINTS: the numbers with commas */
     const char *unit;           /* or NULL */
     const char *help;
     bool secret; /* its value never appears in a message */
     const struct setting_choice *choices;
+    const struct setting_table *table;
     /** Says in words what is wrong with a text, for "KEY: …"; or NULL if it's good. */
     const char *(*check)(const char *text);
 };
@@ -35,8 +49,6 @@ struct setting {
 
 /** The rows, sections in one piece each, in the order of the example file. */
 const struct setting *settings(size_t *count);
-/** The rows of one entry of `sources`. */
-const struct setting *source_settings(size_t *count);
 /** The part of the key behind the last dot. */
 const char *setting_leaf(const struct setting *setting);
 /** The row with this key, or NULL. */
@@ -44,8 +56,8 @@ const struct setting *setting_find(const char *key);
 
 /** What the file says, still text. Rows that it doesn't name are NULL. */
 struct config_raw {
-    /** By row of settings(): a char *; for SETTING_UINTS a char *[], for SETTING_SOURCES a char *[]
-     * with as many texts per entry as source_settings() has rows. */
+    /** By row of settings(): a char *; for SETTING_UINTS and SETTING_TEXTS a char *[]; for a table
+     * entries, to be read with config_raw_cell(). */
     void **values;
     unsigned *counts; /* by row: entries of a list */
     void *loaded;     /* private */
@@ -56,6 +68,9 @@ struct config_raw {
 MUST_USE bool config_raw_load(const char *path, struct slice yaml, struct config_raw *raw,
                               struct err *err);
 void config_raw_free(struct config_raw *raw);
+/** The value of a row of a table's entry, as in config_raw.values; *count is that of a list. */
+void *config_raw_cell(const struct setting_table *table, void *entries, unsigned entry, size_t row,
+                      unsigned *count);
 /** The line (from 1) on which a key stands, the n-th time (from 1) that it's given; 0 if it
  * isn't. Keys: "smtp.port", "sources[2].name". */
 unsigned config_line_of(struct slice yaml, const char *key, unsigned nth);

@@ -159,33 +159,64 @@ static cyaml_schema_value_t text_schema(void)
                                                       char *, 0, SETTING_TEXT_MAX) };
 }
 
-static const cyaml_schema_value_t *source_schema(struct arena *arena)
+static bool is_list(enum setting_kind kind)
 {
-    size_t count;
-    const struct setting *rows = source_settings(&count);
-    cyaml_schema_field_t *fields = arena_alloc(arena, (count + 1) * sizeof *fields);
-    for (size_t i = 0; i < count; i++)
-        fields[i] = (cyaml_schema_field_t){ .key = rows[i].key,
-                                            .data_offset = value_at(i),
-                                            .value = text_schema() };
-    fields[count] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    return kind == SETTING_UINTS || kind == SETTING_TEXTS || kind == SETTING_TABLE;
+}
+
+static cyaml_schema_value_t list_schema(struct arena *arena, const struct setting *setting);
+
+/** A row's field; values of `count` rows stand before their counts. */
+static cyaml_schema_field_t row_field(struct arena *arena, const struct setting *setting,
+                                      const char *key, size_t row, size_t count)
+{
+    return (cyaml_schema_field_t){
+        .key = key,
+        .data_offset = value_at(row),
+        .count_offset = (uint32_t)(value_at(count) + row * sizeof(unsigned)),
+        .count_size = sizeof(unsigned),
+        .value = is_list(setting->kind) ? list_schema(arena, setting) : text_schema(),
+    };
+}
+
+static size_t entry_bytes(const struct setting_table *table)
+{
+    return value_at(table->count + (table->count + 1) / 2); /* two counts in the place of a value */
+}
+
+void *config_raw_cell(const struct setting_table *table, void *entries, unsigned entry, size_t row,
+                      unsigned *count)
+{
+    char *at = (char *)entries + entry * entry_bytes(table);
+    *count = ((unsigned *)(at + value_at(table->count)))[row];
+    return *(void **)(at + value_at(row));
+}
+
+static const cyaml_schema_value_t *entry_schema(struct arena *arena,
+                                                const struct setting_table *table)
+{
+    cyaml_schema_field_t *fields = arena_alloc(arena, (table->count + 1) * sizeof *fields);
+    for (size_t i = 0; i < table->count; i++)
+        fields[i] = row_field(arena, &table->rows[i], table->rows[i].key, i, table->count);
+    fields[table->count] = (cyaml_schema_field_t)CYAML_FIELD_END;
     cyaml_schema_value_t *schema = arena_alloc(arena, sizeof *schema);
     *schema = (cyaml_schema_value_t){ .type = CYAML_MAPPING,
-                                      .data_size = value_at(count),
+                                      .data_size = (uint32_t)entry_bytes(table),
                                       .mapping.fields = fields };
     return schema;
 }
 
-static cyaml_schema_value_t list_schema(struct arena *arena, enum setting_kind kind)
+static cyaml_schema_value_t list_schema(struct arena *arena, const struct setting *setting)
 {
     cyaml_schema_value_t *text = arena_alloc(arena, sizeof *text);
     *text = text_schema();
-    const cyaml_schema_value_t *entry = kind == SETTING_SOURCES ? source_schema(arena) : text;
+    bool table = setting->kind == SETTING_TABLE;
+    const cyaml_schema_value_t *entry = table ? entry_schema(arena, setting->table) : text;
     return (cyaml_schema_value_t){
         .type = CYAML_SEQUENCE,
         .flags = (enum cyaml_flag)(CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL),
         .data_size = entry->data_size,
-        .sequence = { .entry = entry, .min = kind == SETTING_UINTS, .max = SETTING_LIST_MAX }
+        .sequence = { .entry = entry, .min = !table, .max = SETTING_LIST_MAX }
     };
 }
 
@@ -201,14 +232,7 @@ static const cyaml_schema_field_t *section_schema(struct arena *arena, const cha
         const char *rest = rows[at].key + strlen(prefix);
         const char *dot = strchr(rest, '.');
         if (!dot) {
-            bool list = rows[at].kind == SETTING_UINTS || rows[at].kind == SETTING_SOURCES;
-            fields[n++] = (cyaml_schema_field_t){
-                .key = rest,
-                .data_offset = value_at(at),
-                .count_offset = (uint32_t)(value_at(rows_count) + at * sizeof(unsigned)),
-                .count_size = sizeof(unsigned),
-                .value = list ? list_schema(arena, rows[at].kind) : text_schema(),
-            };
+            fields[n++] = row_field(arena, &rows[at], rest, at, rows_count);
             at++;
             continue;
         }
@@ -314,20 +338,33 @@ static unsigned edit_distance(const char *a, const char *b)
     return row[lb];
 }
 
+/** The table that the entry at `path` ("retry.schedules[2]") is of, or NULL. */
+static const struct setting_table *table_at(const char *path)
+{
+    char key[64];
+    snprintf(key, sizeof key, "%.*s", (int)MIN_OF(strcspn(path, "["), sizeof key - 1), path);
+    const struct setting *setting = strchr(path, '[') ? setting_find(key) : NULL;
+    return setting ? setting->table : NULL;
+}
+
 /** Where that key belongs if it's spelled right but in the wrong section, else the nearest one in
  * this section. */
 static void suggest(const char *path, const char *name, char *out, size_t room)
 {
     out[0] = '\0';
     size_t count;
-    bool in_source = strncmp(path, "sources[", 8) == 0;
-    const struct setting *rows = in_source ? source_settings(&count) : settings(&count);
-    for (size_t i = 0; i < count && !in_source; i++)
+    const struct setting_table *table = table_at(path);
+    const struct setting *rows = settings(&count);
+    if (table) {
+        rows = table->rows;
+        count = table->count;
+    }
+    for (size_t i = 0; i < count && !table; i++)
         if (strcmp(setting_leaf(&rows[i]), name) == 0) {
             snprintf(out, room, " (it's '%s')", rows[i].key);
             return;
         }
-    size_t prefix_len = in_source || !*path ? 0 : strlen(path) + 1;
+    size_t prefix_len = table || !*path ? 0 : strlen(path) + 1;
     unsigned best = (unsigned)MIN_OF((size_t)3, strlen(name) / 2 + 1);
     for (size_t i = 0; i < count; i++) {
         if (prefix_len > 0 &&

@@ -100,6 +100,19 @@ static const char *category_of(const struct classify_reply *reply)
     return "other";
 }
 
+bool classify_category_known(struct slice category)
+{
+    if (slice_eq(category, SLICE("other")))
+        return true;
+    for (size_t i = 0; i < ARRAY_LEN(category_rules); i++)
+        if (slice_eq(category, slice_str(category_rules[i].category)))
+            return true;
+    for (size_t i = 0; i < ARRAY_LEN(text_rules); i++)
+        if (slice_eq(category, slice_str(text_rules[i].category)))
+            return true;
+    return false;
+}
+
 struct verdict classify_verdict(const struct classify_reply *reply)
 {
     if (reply->code < 400)

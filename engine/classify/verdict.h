@@ -33,6 +33,9 @@ struct classify_reply {
 /** Never fails: what no rule knows is decided by the code's first digit (RFC 5321, 4.2.1). */
 struct verdict classify_verdict(const struct classify_reply *reply);
 
+/** Whether a verdict can have this category. */
+bool classify_category_known(struct slice category);
+
 /** A longer pause than this is taken for this one. */
 #define CLASSIFY_RETRY_AFTER_S_MAX 86400u
 /** The pause that a reply's text asks for, in seconds; 0 if it asks for none. */

@@ -52,6 +52,35 @@ static const struct broken broken_files[] = {
     { "sources:\n  - address: 192.0.2.1\n", ":2: 'sources[0]' needs a 'name'" },
     { "sources:\n  - name: a\n  - name: a\n",
       ":3: 'sources[1]' has the name of an earlier source" },
+    { "pools:\n  - sources: [a]\n", ":2: 'pools[0]' needs a 'name'" },
+    { "pools:\n  - name: p\n", ":2: 'pools[0]' needs 'sources'" },
+    { "pools:\n  - name: a b\n    sources: [a]\n",
+      ":2: 'pools[0].name' is 'a b': must be 1 to 64 letters, digits, '.', '_' or '-'" },
+    { "pools:\n  - name: p\n    sources: []\n",
+      ":3: 'pools[0].sources' must have at least one entry" },
+    { "pools:\n  - name: p\n    sources: a\n",
+      ":3: 'pools[0].sources' must be a list, such as [1, 2]" },
+    { "pools:\n  - name: p\n    source: [a]\n",
+      ":3: unknown key 'pools[0].source' (did you mean 'sources'?)" },
+    { "sources:\n  - name: a\npools:\n  - name: p\n    sources:\n      - a\n      - b\n",
+      ":7: 'pools[0].sources[1]' is 'b': no source in 'sources' has that name" },
+    { "sources:\n  - name: a\npools:\n  - name: p\n    sources: ['a:0']\n",
+      ":5: 'pools[0].sources[0]' is 'a:0': the weight must be a whole number from 1 to 1000" },
+    { "sources:\n  - name: a\npools:\n  - name: p\n    sources: ['a:1', a]\n",
+      ":5: 'pools[0].sources[1]' is 'a': is in this pool already" },
+    { "pools:\n  - name: p\n    sources: [default]\n  - name: p\n    sources: [default]\n",
+      ":4: 'pools[1]' has the name of an earlier pool" },
+    { "retry:\n  schedules:\n    - clas: bulk\n",
+      ":3: unknown key 'retry.schedules[0].clas' (did you mean 'class'?)" },
+    { "retry:\n  schedules:\n    - class: bulky\n",
+      ":3: 'retry.schedules[0].class' is 'bulky': "
+      "must be any, transactional, deadline or bulk" },
+    { "retry:\n  schedules:\n    - category: greylist\n",
+      ":3: 'retry.schedules[0].category' is 'greylist': must be a category of replies, such as "
+      "greylisted, rate-limited or mailbox-full" },
+    { "retry:\n  schedules:\n    - category: greylisted\n    - schedule_s: [5, 0]\n",
+      ":4: 'retry.schedules[1].schedule_s[1]' is '0': must be a whole number from 1 to 604800 "
+      "seconds" },
     { "dns:\n  ipv4: no\n  ipv6: no\n", ":2: 'dns.ipv4' and 'dns.ipv6' can't both be off" },
     { "queue:\n  per_destination: 5000\n",
       ":2: 'queue.per_destination' makes queue.per_destination exceed queue.jobs_in_flight" },
@@ -180,7 +209,9 @@ START_TEST(every_setting_arrives_and_survives_a_dump)
         "dns: {servers: '127.0.0.1:5353', ipv6: off}\n"
         "sources:\n  - {name: a, address: 192.0.2.1}\n"
         "  - {name: b, address: '2001:db8::1', ehlo_name: b.example.org}\n"
-        "retry: {schedule_s: [1, 2, 3], jitter_percent: 0}\n"
+        "pools:\n  - {name: all, sources: [b, 'a:10']}\n  - name: one\n    sources:\n      - b\n"
+        "retry:\n  schedule_s: [1, 2, 3]\n  jitter_percent: 0\n  schedules:\n"
+        "    - {class: bulk, category: greylisted, schedule_s: [7, 8]}\n    - {}\n"
         "api: {listen: '[::1]:0', enabled: false}\n";
     struct config config, again;
     struct err err = { 0 };
@@ -201,6 +232,22 @@ START_TEST(every_setting_arrives_and_survives_a_dump)
     ck_assert_str_eq(config.sources[1].address, "2001:db8::1");
     ck_assert_uint_eq(config.retry.schedule_count, 3);
     ck_assert_uint_eq(config.retry.schedule_s[2], 3);
+    ck_assert_uint_eq(config.pools_count, 2);
+    ck_assert_str_eq(config.pools[0].name, "all");
+    ck_assert_uint_eq(config.pools[0].texts_count, 2);
+    ck_assert_uint_eq(config.pools[0].members[0], 1);
+    ck_assert_uint_eq(config.pools[0].weights[0], 1);
+    ck_assert_uint_eq(config.pools[0].members[1], 0);
+    ck_assert_uint_eq(config.pools[0].weights[1], 10);
+    ck_assert_uint_eq(config.pools[1].members[0], 1);
+    ck_assert_uint_eq(config.retry.schedules_count, 2);
+    ck_assert_int_eq(config.retry.schedules[0].class, CONFIG_BULK);
+    ck_assert_str_eq(config.retry.schedules[0].category, "greylisted");
+    ck_assert_uint_eq(config.retry.schedules[0].schedule_count, 2);
+    ck_assert_uint_eq(config.retry.schedules[0].schedule_s[1], 8);
+    ck_assert_int_eq(config.retry.schedules[1].class, CONFIG_ANY_CLASS);
+    ck_assert_str_eq(config.retry.schedules[1].category, "");
+    ck_assert_uint_eq(config.retry.schedules[1].schedule_s[0], 300);
     struct buf text = dump(&config);
     ck_assert_msg(load_text(text.data, text.len, &again, &err), "%s", err.text);
     struct buf text_again = dump(&again);
@@ -209,6 +256,22 @@ START_TEST(every_setting_arrives_and_survives_a_dump)
     buf_free(&text_again);
     config_free(&config);
     config_free(&again);
+}
+END_TEST
+
+START_TEST(an_empty_list_takes_the_place_of_the_built_in_schedules)
+{
+    static const char yaml[] = "retry: {schedules: []}\n";
+    struct config config, defaults;
+    struct err err = { 0 };
+    ck_assert_msg(load_text(yaml, strlen(yaml), &config, &err), "%s", err.text);
+    ck_assert_uint_eq(config.retry.schedules_count, 0);
+    config_defaults(&defaults);
+    ck_assert_uint_eq(defaults.retry.schedules_count, 4);
+    ck_assert_int_eq(defaults.retry.schedules[0].class, CONFIG_TRANSACTIONAL);
+    ck_assert_uint_eq(defaults.retry.schedules[0].schedule_s[0], 15);
+    config_free(&config);
+    config_free(&defaults);
 }
 END_TEST
 
@@ -222,14 +285,16 @@ START_TEST(settings_that_are_rarely_meant_are_remarked)
 {
     static const char yaml[] =
         "smtp: {ehlo_name: localhost, port: 2525, timeouts: {dot_s: 60}}\n"
+        "sources: [{name: a}, {name: b}]\npools: [{name: p, sources: [a]}]\n"
         "retry: {expire_s: 100}\nstate_dir: here\napi: {listen: '0.0.0.0:8025'}\n";
     struct config config;
     struct err err = { 0 };
     ck_assert_msg(load_text(yaml, strlen(yaml), &config, &err), "%s", err.text);
     char remarks[4096] = "";
-    ck_assert_uint_eq(config_lint(&config, collect, remarks), 6);
+    ck_assert_uint_eq(config_lint(&config, collect, remarks), 7);
     static const char *const keys[] = { "smtp.ehlo_name", "smtp.port", "smtp.timeouts.dot_s",
-                                        "retry.expire_s", "state_dir", "api.listen" };
+                                        "retry.expire_s", "state_dir", "api.listen",
+                                        "sources[1]" };
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
         ck_assert_msg(strstr(remarks, keys[i]) != NULL, "%s isn't in:\n%s", keys[i], remarks);
     config_free(&config);
@@ -241,7 +306,9 @@ int main(void)
     Suite *suite = SUITE_OF(
         "config", a_password_in_a_wrong_url_is_not_shown, a_missing_file_and_a_folder_are_refused,
         an_empty_file_gives_the_defaults, the_example_file_is_the_documented_defaults,
-        every_setting_arrives_and_survives_a_dump, settings_that_are_rarely_meant_are_remarked);
+        every_setting_arrives_and_survives_a_dump,
+        an_empty_list_takes_the_place_of_the_built_in_schedules,
+        settings_that_are_rarely_meant_are_remarked);
     TCase *table = tcase_create("broken files");
     tcase_set_timeout(table, 0);
     tcase_add_loop_test(table, each_broken_file_has_one_clear_message, 0, ARRAY_LEN(broken_files));
