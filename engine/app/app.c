@@ -30,6 +30,7 @@ struct app {
     struct queue_journal **journals;
     struct deliver_source *sources;
     unsigned source_count;
+    struct deliver_schedule *schedules;
     struct worker_common common;
     struct worker **workers;
     unsigned worker_count;
@@ -76,6 +77,21 @@ static bool prepare_sources(struct app *app, struct err *err)
     return true;
 }
 
+static_assert((unsigned)CONFIG_ANY_CLASS == DELIVER_ANY_CLASS, "classes are passed on as they are");
+
+static void prepare_schedules(struct app *app)
+{
+    const struct config *config = app->config;
+    app->schedules = mem_array(config->retry.schedules_count, sizeof *app->schedules);
+    for (unsigned i = 0; i < config->retry.schedules_count; i++) {
+        const struct config_schedule *from = &config->retry.schedules[i];
+        app->schedules[i] = (struct deliver_schedule){ .class = from->class,
+                                                       .category = from->category,
+                                                       .schedule_s = from->schedule_s,
+                                                       .count = from->schedule_count };
+    }
+}
+
 /* The private Redis if none is configured; either way it must answer before a worker starts. */
 static bool prepare_redis(struct app *app, struct err *err)
 {
@@ -119,6 +135,7 @@ static bool start_workers(struct app *app, struct err *err)
         .journals = app->journals,
         .sources = app->sources,
         .source_count = app->source_count,
+        .schedules = app->schedules,
     };
     for (unsigned i = 0; i < app->worker_count; i++)
         if (!worker_start(&app->workers[i], &app->common, i, err))
@@ -141,6 +158,7 @@ static void app_stop(struct app *app)
     free(app->workers);
     free(app->journals);
     free(app->sources);
+    free(app->schedules);
 }
 
 static bool app_start(struct app *app, struct err *err)
@@ -154,6 +172,7 @@ static bool app_start(struct app *app, struct err *err)
     raise_file_limit(app->log);
     if (!node_open(config->state_dir, app->node, err) || !prepare_sources(app, err))
         return false;
+    prepare_schedules(app);
     /* A slot is taken from an end-of-data to its durable ack, so more are needed than jobs are
      * held. */
     unsigned slots = MAX_OF(config->queue.jobs_in_flight * 4, 65536u);

@@ -78,6 +78,8 @@ static bool worker_create_delivery(struct worker *worker, struct err *err)
         .sessions_max = config->pool.sessions_per_worker,
         .jobs_max = config->queue.jobs_in_flight,
         .jobs_per_destination = config->queue.per_destination,
+        .schedules = common->schedules,
+        .schedule_count = config->retry.schedules_count,
         .retry_schedule_s = config->retry.schedule_s,
         .retry_count = config->retry.schedule_count,
         .retry_jitter_percent = config->retry.jitter_percent,

@@ -18,6 +18,15 @@ struct deliver_source {
     struct sockaddr_storage address; /* ss_family AF_UNSPEC: the system chooses */
 };
 
+/** Pauses before the next attempt for some classes and categories. */
+struct deliver_schedule {
+    unsigned class;       /* or DELIVER_ANY_CLASS */
+    const char *category; /* "": any */
+    const unsigned *schedule_s;
+    unsigned count; /* ≥ 1 */
+};
+#define DELIVER_ANY_CLASS 3u
+
 struct deliver_options {
     unsigned port; /* of the mail exchangers: 25 */
     enum smtp_tls_mode tls_mode;
@@ -39,8 +48,10 @@ struct deliver_options {
     unsigned jobs_max; /* leased by this worker at once */
     unsigned jobs_per_destination;
 
-    const unsigned *retry_schedule_s;
-    unsigned retry_count; /* ≥ 1; the last one repeats until the submission expires */
+    const struct deliver_schedule *schedules; /* the first one that fits is used, else … */
+    unsigned schedule_count;
+    const unsigned *retry_schedule_s; /* … this */
+    unsigned retry_count;             /* ≥ 1; the last one repeats until the submission expires */
     unsigned retry_jitter_percent;
     unsigned unknown_delay_s; /* before a job whose outcome is unknown is tried again */
 

@@ -4,6 +4,7 @@
 
 #include "engine/base/mem.h"
 #include "engine/deliver/internal.h"
+#include "engine/deliver/retry.h"
 
 /* A session may fail this often under a job before its end-of-data, within one lease, before the
  * job waits for its retry time. */
@@ -55,22 +56,22 @@ void delivery_release(struct delivery *delivery)
 
 /* ---- outcomes ---- */
 
-static int64_t retry_at(struct deliver *deliver, const struct delivery *delivery, int64_t delay_s)
+static int64_t retry_at(struct deliver *deliver, const struct delivery *delivery, int64_t pause_ms)
 {
-    int64_t delay = delay_s * 1000,
-            spread = delay * (int64_t)deliver->options.retry_jitter_percent / 100;
-    if (spread > 0)
-        delay += (int64_t)rng_below(ring_rng(deliver->ring), (uint64_t)spread * 2 + 1) - spread;
-    int64_t at = ring_wall_ms(deliver->ring) + delay;
+    int64_t at = ring_wall_ms(deliver->ring) + pause_ms;
     /* No later than the expiry, so that the terminal event comes on time. */
     int64_t expires = delivery->submission->expires_ms;
     return delivery->submission->state == SUBMISSION_READY && at > expires ? expires : at;
 }
 
-static int64_t schedule_s(const struct deliver *deliver, unsigned attempts)
+static int64_t pause_of(struct deliver *deliver, const struct queue_job *job,
+                        const struct verdict *verdict)
 {
-    unsigned last = deliver->options.retry_count - 1;
-    return deliver->options.retry_schedule_s[MIN_OF(attempts, last)];
+    return retry_pause_ms(&deliver->options, ring_rng(deliver->ring),
+                          &(struct retry_case){ .class = DELIVER_ANY_CLASS,
+                                                .category = verdict->category,
+                                                .attempts = job->attempts,
+                                                .asked_s = verdict->retry_after_s });
 }
 
 static void count_reply(struct deliver *deliver, const struct smtp_reply *reply)
@@ -177,6 +178,7 @@ void delivery_end_by_reply(struct delivery *delivery, const struct smtp_reply *r
         .enhanced_detail = reply->enhanced.detail,
         .local = reply->origin == SMTP_LOCAL,
         .scope = scope_of(reply->phase),
+        .text = reply->text,
     });
     outcome.category = verdict.category;
     switch (verdict.action) {
@@ -189,7 +191,7 @@ void delivery_end_by_reply(struct delivery *delivery, const struct smtp_reply *r
     case VERDICT_RETRY:
         outcome.end = QUEUE_RETRY;
         outcome.retry_at_ms =
-            retry_at(deliver, delivery, schedule_s(deliver, delivery->job->attempts));
+            retry_at(deliver, delivery, pause_of(deliver, delivery->job, &verdict));
         break;
     }
     count_reply(deliver, reply);
@@ -208,7 +210,9 @@ static void delivery_unknown(struct delivery *delivery, const struct smtp_reply 
     outcome.end = QUEUE_RETRY;
     outcome.unknown = true;
     outcome.category = "network";
-    outcome.retry_at_ms = retry_at(deliver, delivery, deliver->options.unknown_delay_s);
+    outcome.retry_at_ms = retry_at(deliver, delivery,
+                                   retry_jitter_ms(&deliver->options, ring_rng(deliver->ring),
+                                                   deliver->options.unknown_delay_s));
     count_reply(deliver, reply);
     count_end(deliver, &outcome);
     delivery_finish(delivery, &outcome);
@@ -411,7 +415,7 @@ void delivery_recovered(struct deliver *deliver, struct queue_job *job, enum que
         outcome.end = verdict.action == VERDICT_DELIVERED ? QUEUE_DELIVERED
                       : verdict.action == VERDICT_BOUNCE  ? QUEUE_BOUNCED
                                                           : QUEUE_RETRY;
-        outcome.retry_at_ms = wall + schedule_s(deliver, job->attempts) * 1000;
+        outcome.retry_at_ms = wall + pause_of(deliver, job, &verdict);
     }
     count_end(deliver, &outcome);
     queue_finish(job, &outcome);

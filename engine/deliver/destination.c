@@ -150,6 +150,8 @@ void destination_failed(struct destination *destination, const struct smtp_reply
     unsigned shift = MIN_OF(destination->failures, 6u);
     int64_t backoff = MIN_OF(base << shift, (int64_t)BACKOFF_MS_MAX);
     backoff -= (int64_t)rng_below(ring_rng(deliver->ring), (uint64_t)backoff / 10 + 1);
+    if (reply->origin == SMTP_PEER)
+        backoff = MAX_OF(backoff, (int64_t)classify_retry_after_s(reply->text) * 1000);
     destination->failures++;
     destination->backoff_until_ms = ring_now_ms(deliver->ring) + backoff;
     log_info(deliver->options.log, "destination-failed",
