@@ -105,13 +105,12 @@ static bool connect_to(struct producer *producer, const char *url, struct err *e
         return false;
     struct timeval timeout = { .tv_sec = CONNECT_S };
     char place[400];
-    if (parsed.unix_socket) {
-        snprintf(place, sizeof place, "%s", parsed.path);
-        producer->context = redisConnectUnixWithTimeout(parsed.path, timeout);
-    } else {
-        snprintf(place, sizeof place, "%s:%u", parsed.host, parsed.port);
-        producer->context = redisConnectWithTimeout(parsed.host, parsed.port, timeout);
-    }
+    const struct redis_host *host = &parsed.hosts[0];
+    redis_host_print(host, place, sizeof place);
+    if (host->port == 0)
+        producer->context = redisConnectUnixWithTimeout(host->name, timeout);
+    else
+        producer->context = redisConnectWithTimeout(host->name, host->port, timeout);
     producer->place = slice_dup(slice_str(place));
     if (!producer->context)
         return err_set(err, ERR_REDIS, "Redis at %s: no memory", place);

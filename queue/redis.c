@@ -1,31 +1,38 @@
-/* The connection is a small state machine: WAITING (for the next attempt) → CONNECTING → GREETING
- * (AUTH, SELECT, SETNAME) → UP → CLOSING → WAITING. Outgoing commands are kept as hiredis formatted
- * them, one vector each, so nothing is copied again on the way to the kernel. */
+/* The connection is a small state machine: WAITING (for the next attempt) → LOOKING (for the
+ * address) → CONNECTING → SECURING (TLS) → GREETING (AUTH, SELECT, SETNAME, ROLE) → UP → CLOSING →
+ * WAITING. Outgoing commands are kept as hiredis formatted them, one vector each, so nothing is
+ * copied again on the way to the kernel.
+ *
+ * Durable calls: the WAIT goes behind the flight's last command and has its place among the calls.
+ * A reply of a durable call, and each that follows it, stays in the arena until the WAIT's reply
+ * says how many replicas there are; so callbacks keep their order, and there is one WAIT per
+ * flight, not per call. */
 #include "queue/redis.h"
 
 #include <hiredis/hiredis.h>
 #include <hiredis/read.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/un.h>
 
-#include "engine/base/arena.h"
 #include "engine/base/mem.h"
 #include "engine/net/stream.h"
+#include "queue/redis_lookup.h"
 
 enum {
-    FLIGHT_VECTORS_MAX = 512,
+    FLIGHT_VECTORS_MAX = 512, /* the WAIT included */
     BUFFER_BYTES = 512 << 10,
     CHECK_MS = 250,
     PAUSE_MS_MIN = 50,
-    LASTED_MS = 500
+    LASTED_MS = 500,
+    GREETINGS_MAX = 4,
 };
 
 enum redis_state {
     REDIS_IDLE,
     REDIS_WAITING,
+    REDIS_LOOKING,
     REDIS_CONNECTING,
+    REDIS_SECURING,
     REDIS_GREETING,
     REDIS_UP,
     REDIS_CLOSING,
@@ -34,11 +41,17 @@ enum redis_state {
 
 struct flight {
     struct iovec vectors[FLIGHT_VECTORS_MAX]; /* the ring changes them while sending */
-    char *commands[FLIGHT_VECTORS_MAX];       /* what to free afterwards */
+    char *commands[FLIGHT_VECTORS_MAX];       /* what to free afterwards; NULL: the WAIT */
     unsigned count;
 };
 
 struct greeting { /* one command of the greeting */
+    struct redis_call call;
+    struct redis *redis;
+    bool optional; /* done without where an ACL forbids it */
+};
+
+struct wait_call {
     struct redis_call call;
     struct redis *redis;
 };
@@ -46,30 +59,36 @@ struct greeting { /* one command of the greeting */
 struct outgoing {
     char *bytes;
     size_t len;
+    struct redis_call *call;
 };
 
 struct redis {
     struct ring *ring;
-    struct redis_url url;
+    struct redis_target target;
+    char place[280]; /* for the log */
     struct redis_options options;
     const struct redis_events *events;
     void *user;
     enum redis_state state;
     bool stopping;
-    struct sockaddr_storage address;
-    socklen_t address_len;
+    struct redis_lookup lookup;
     struct stream stream;
     redisReader *reader;
     struct arena arena;
     struct list calls;         /* sent or about to be, not answered; oldest first */
+    struct list held;          /* answered, but the replicas aren't; oldest first */
+    struct list waits;         /* wait_call, for reuse */
     struct outgoing *outgoing; /* a queue: head … head + len */
     size_t outgoing_head, outgoing_len, outgoing_room;
     struct flight flight;
+    char wait_text[64]; /* the WAIT as it's sent */
+    size_t wait_len;
     struct ring_task flush;
     struct ring_timer timer;
     unsigned pause_ms;
     unsigned greetings; /* outstanding */
-    struct greeting greeting[3];
+    struct greeting greeting[GREETINGS_MAX];
+    bool asked; /* `may_connect`, which said no */
     bool told_up;
     int64_t up_ms;     /* since when */
     const char **argv; /* scratch for the formatter */
@@ -78,79 +97,6 @@ struct redis {
     uint64_t commands, connects;
     char failure[256]; /* of the last attempt: a lasting one is logged once */
 };
-
-/* ---- values: built in the arena by the reader ---- */
-
-static struct redis_value *value_slot(const redisReadTask *task)
-{
-    if (task->parent) {
-        struct redis_value *parent = task->parent->obj;
-        return &parent->items[task->idx];
-    }
-    struct redis *redis = task->privdata;
-    return arena_alloc(&redis->arena, sizeof(struct redis_value));
-}
-
-static void *value_string(const redisReadTask *task, char *text, size_t len)
-{
-    struct redis *redis = task->privdata;
-    struct redis_value *value = value_slot(task);
-    enum redis_value_type type = task->type == REDIS_REPLY_ERROR    ? VALUE_ERROR
-                                 : task->type == REDIS_REPLY_STATUS ? VALUE_STATUS
-                                                                    : VALUE_STRING;
-    *value = (struct redis_value){ .type = type,
-                                   .text = arena_copy(&redis->arena, slice_of(text, len)) };
-    return value;
-}
-
-static void *value_array(const redisReadTask *task, int elements)
-{
-    struct redis *redis = task->privdata;
-    struct redis_value *value = value_slot(task);
-    size_t count = elements > 0 ? (size_t)elements : 0;
-    *value = (struct redis_value){ .type = VALUE_ARRAY, .count = count };
-    value->items = arena_alloc(&redis->arena, (count ? count : 1) * sizeof *value->items);
-    memset(value->items, 0, count * sizeof *value->items);
-    return value;
-}
-
-static void *value_integer(const redisReadTask *task, long long integer)
-{
-    struct redis_value *value = value_slot(task);
-    *value = (struct redis_value){ .type = VALUE_INTEGER, .integer = integer };
-    return value;
-}
-
-static void *value_nil(const redisReadTask *task)
-{
-    struct redis_value *value = value_slot(task);
-    *value = (struct redis_value){ .type = VALUE_NIL };
-    return value;
-}
-
-static void value_free(void *value)
-{
-    (void)value; /* the arena's */
-}
-
-static redisReplyObjectFunctions value_functions = {
-    .createString = value_string,
-    .createArray = value_array,
-    .createInteger = value_integer,
-    .createNil = value_nil,
-    .freeObject = value_free,
-};
-
-uint64_t redis_value_u64(const struct redis_value *value)
-{
-    uint64_t number = 0;
-    if (value->type == VALUE_INTEGER)
-        return value->integer > 0 ? (uint64_t)value->integer : 0;
-    if ((value->type == VALUE_STRING || value->type == VALUE_STATUS) &&
-        slice_to_u64(value->text, &number))
-        return number;
-    return 0;
-}
 
 /* ---- sending ---- */
 
@@ -184,6 +130,24 @@ static void outgoing_free(struct redis *redis)
     redis->outgoing_head = redis->outgoing_len = 0;
 }
 
+static void wait_done(struct redis_call *call, const struct redis_value *reply);
+
+/* Ends the flight with a WAIT, whose reply comes after that of `last`. */
+static void wait_add(struct redis *redis, struct redis_call *last)
+{
+    struct list *node = list_pop_front(&redis->waits);
+    struct wait_call *wait =
+        node ? LIST_ENTRY(node, struct wait_call, call.node) : mem_alloc(sizeof *wait);
+    *wait = (struct wait_call){ .call.done = wait_done,
+                                .call.sent_ms = ring_now_ms(redis->ring),
+                                .redis = redis };
+    list_insert_between(&wait->call.node, &last->node, last->node.next);
+    struct flight *flight = &redis->flight;
+    flight->commands[flight->count] = NULL;
+    flight->vectors[flight->count++] = (struct iovec){ redis->wait_text, redis->wait_len };
+    redis->commands++;
+}
+
 static void flush_run(struct ring_task *task)
 {
     struct redis *redis = CONTAINER_OF(task, struct redis, flush);
@@ -191,14 +155,19 @@ static void flush_run(struct ring_task *task)
         redis->flight.count > 0)
         return;
     struct flight *flight = &redis->flight;
-    flight->count = (unsigned)MIN_OF(redis->outgoing_len, (size_t)FLIGHT_VECTORS_MAX);
-    for (unsigned i = 0; i < flight->count; i++) {
-        struct outgoing *out = &redis->outgoing[redis->outgoing_head + i];
-        flight->commands[i] = out->bytes;
-        flight->vectors[i] = (struct iovec){ out->bytes, out->len };
+    bool durable = false;
+    unsigned count = (unsigned)MIN_OF(redis->outgoing_len, (size_t)FLIGHT_VECTORS_MAX - 1);
+    struct outgoing *out = &redis->outgoing[redis->outgoing_head];
+    for (unsigned i = 0; i < count; i++) {
+        flight->commands[i] = out[i].bytes;
+        flight->vectors[i] = (struct iovec){ out[i].bytes, out[i].len };
+        durable = durable || out[i].call->durable;
     }
-    redis->outgoing_head += flight->count;
-    redis->outgoing_len -= flight->count;
+    flight->count = count;
+    if (durable && redis->wait_len > 0)
+        wait_add(redis, out[count - 1].call);
+    redis->outgoing_head += count;
+    redis->outgoing_len -= count;
     if (redis->outgoing_len == 0)
         redis->outgoing_head = 0;
     stream_send(&redis->stream, flight->vectors, flight->count);
@@ -219,7 +188,7 @@ static void command_queue(struct redis *redis, struct redis_call *call, const st
     char *bytes = NULL;
     int len = redisFormatCommandArgv(&bytes, (int)count, redis->argv, redis->argv_lens);
     assert(len > 0); /* as mem_alloc: without memory there's no going on */
-    outgoing_push(redis, (struct outgoing){ bytes, (size_t)len });
+    outgoing_push(redis, (struct outgoing){ bytes, (size_t)len, call });
     call->sent_ms = ring_now_ms(redis->ring);
     list_push_back(&redis->calls, &call->node);
     redis->commands++;
@@ -239,14 +208,14 @@ void redis_send(struct redis *redis, struct redis_call *call, const struct slice
  * that lasts: its pauses grow, and it's logged once. */
 static bool connection_lasted(const struct redis *redis)
 {
-    return redis->told_up && ring_now_ms(redis->ring) - redis->up_ms >= LASTED_MS;
+    int64_t enough = LASTED_MS + (redis->wait_len > 0 ? redis->options.wait_timeout_ms : 0);
+    return redis->told_up && ring_now_ms(redis->ring) - redis->up_ms >= enough;
 }
 
 static void connection_failed(struct redis *redis, const char *reason)
 {
     if (connection_lasted(redis) || strcmp(redis->failure, reason) != 0)
-        log_warn(redis->options.log, "redis-lost", "%s: %s",
-                 redis->url.unix_socket ? redis->url.path : redis->url.host, reason);
+        log_warn(redis->options.log, "redis-lost", "%s: %s", redis->place, reason);
     snprintf(redis->failure, sizeof redis->failure, "%s", reason);
 }
 
@@ -258,20 +227,25 @@ static void connection_close(struct redis *redis)
     stream_close(&redis->stream, true);
 }
 
+/* Whether there's a stream that can be closed. */
+static bool connection_open(const struct redis *redis)
+{
+    return redis->state == REDIS_CONNECTING || redis->state == REDIS_SECURING ||
+           redis->state == REDIS_GREETING || redis->state == REDIS_UP;
+}
+
 void redis_drop(struct redis *redis, const char *reason)
 {
-    if (redis->state != REDIS_CONNECTING && redis->state != REDIS_GREETING &&
-        redis->state != REDIS_UP)
+    if (!connection_open(redis))
         return;
     connection_failed(redis, reason);
     connection_close(redis);
 }
 
-static void connection_open(struct redis *redis);
-
 static void pause_start(struct redis *redis)
 {
     redis->state = REDIS_WAITING;
+    redis->asked = false;
     unsigned jitter = (unsigned)rng_below(ring_rng(redis->ring), redis->pause_ms / 4 + 1);
     ring_timer_start(redis->ring, &redis->timer, redis->pause_ms + jitter);
     redis->pause_ms = MIN_OF(redis->pause_ms * 2, redis->options.pause_ms_max);
@@ -288,7 +262,8 @@ static void on_closed(struct stream *stream)
     redis->reader = NULL;
     /* No call sent from within a callback can get in here: redis_up() is false. */
     struct list *node;
-    while ((node = list_pop_front(&redis->calls)) != NULL) {
+    while ((node = list_pop_front(&redis->held)) != NULL ||
+           (node = list_pop_front(&redis->calls)) != NULL) {
         struct redis_call *call = LIST_ENTRY(node, struct redis_call, node);
         call->done(call, NULL);
     }
@@ -321,6 +296,56 @@ static void on_sent(struct stream *stream)
         ring_task_queue(redis->ring, &redis->flush);
 }
 
+static void redirect_tell(struct redis *redis, const struct redis_value *error)
+{
+    static const char *const words[] = { "MOVED",       "ASK",        "TRYAGAIN", "READONLY",
+                                         "CLUSTERDOWN", "MASTERDOWN", "LOADING" };
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        if (!redis_value_fails(error, words[i]))
+            continue;
+        redis->events->redirected(redis->user, error);
+        return;
+    }
+}
+
+static void call_answered(struct redis *redis, struct redis_call *call,
+                          const struct redis_value *reply)
+{
+    if (reply->type == VALUE_ERROR && redis->events->redirected && redis->state == REDIS_UP)
+        redirect_tell(redis, reply);
+    bool waits = redis->wait_len > 0 && (call->durable || !list_empty(&redis->held));
+    if (waits && call->done != wait_done) {
+        call->reply = reply;
+        list_push_back(&redis->held, &call->node);
+        return;
+    }
+    call->done(call, reply);
+}
+
+static void wait_done(struct redis_call *call, const struct redis_value *reply)
+{
+    struct wait_call *wait = CONTAINER_OF(call, struct wait_call, call);
+    struct redis *redis = wait->redis;
+    list_push_front(&redis->waits, &call->node);
+    if (!reply)
+        return;
+    if (redis_value_u64(reply) < redis->options.wait_replicas) {
+        char text[160];
+        if (reply->type == VALUE_ERROR)
+            snprintf(text, sizeof text, "WAIT: %.*s", SLICE_FMT(reply->text));
+        else
+            snprintf(text, sizeof text, "%llu of %u replicas have what was written",
+                     (unsigned long long)redis_value_u64(reply), redis->options.wait_replicas);
+        redis_drop(redis, text);
+        return;
+    }
+    /* What a callback's redis_drop() leaves here goes with the connection. */
+    while (redis->state == REDIS_UP && !list_empty(&redis->held)) {
+        struct redis_call *held = LIST_ENTRY(list_pop_front(&redis->held), struct redis_call, node);
+        held->done(held, held->reply);
+    }
+}
+
 static void on_received(struct stream *stream, struct slice bytes)
 {
     struct redis *redis = CONTAINER_OF(stream, struct redis, stream);
@@ -340,20 +365,30 @@ static void on_received(struct stream *stream, struct slice bytes)
             redis_drop(redis, "a reply without its command");
             return;
         }
-        struct redis_call *call = LIST_ENTRY(node, struct redis_call, node);
-        call->done(call, reply);
-        arena_reset(&redis->arena);
+        call_answered(redis, LIST_ENTRY(node, struct redis_call, node), reply);
+        if (list_empty(&redis->held))
+            arena_reset(&redis->arena);
     }
 }
 
+/* ---- greeting ---- */
+
 static void greeting_done(struct redis_call *call, const struct redis_value *reply)
 {
-    struct redis *redis = CONTAINER_OF(call, struct greeting, call)->redis;
+    struct greeting *greeting = CONTAINER_OF(call, struct greeting, call);
+    struct redis *redis = greeting->redis;
+    char text[200];
     if (!reply || redis->state != REDIS_GREETING)
         return;
-    if (reply->type == VALUE_ERROR) {
-        char text[200];
+    if (reply->type == VALUE_ERROR && !(greeting->optional && redis_value_fails(reply, "NOPERM"))) {
         snprintf(text, sizeof text, "refused: %.*s", SLICE_FMT(reply->text));
+        redis_drop(redis, text);
+        return;
+    }
+    if (reply->type == VALUE_ARRAY && reply->count > 0 && /* ROLE's */
+        !redis_value_is(&reply->items[0], "master")) {
+        snprintf(text, sizeof text, "it's a %.*s, not the primary",
+                 SLICE_FMT(reply->items[0].text));
         redis_drop(redis, text);
         return;
     }
@@ -366,11 +401,42 @@ static void greeting_done(struct redis_call *call, const struct redis_value *rep
     redis->events->up(redis->user);
 }
 
-static void greet(struct redis *redis, const struct slice *args, unsigned count)
+static void greet(struct redis *redis, bool optional, const struct slice *args, unsigned count)
 {
+    assert(redis->greetings < GREETINGS_MAX);
     struct greeting *greeting = &redis->greeting[redis->greetings++];
-    *greeting = (struct greeting){ .call.done = greeting_done, .redis = redis };
+    *greeting =
+        (struct greeting){ .call.done = greeting_done, .redis = redis, .optional = optional };
     command_queue(redis, &greeting->call, args, count);
+}
+
+static void greeting_start(struct redis *redis)
+{
+    redis->state = REDIS_GREETING;
+    redis->greetings = 0;
+    const struct redis_target *target = &redis->target;
+    if (target->password && target->password[0]) {
+        struct slice auth[3] = { SLICE("AUTH"), slice_str(target->user),
+                                 slice_str(target->password) };
+        if (auth[1].len > 0)
+            greet(redis, false, auth, 3);
+        else
+            greet(redis, false, (struct slice[]){ auth[0], auth[2] }, 2);
+    }
+    char db[12];
+    snprintf(db, sizeof db, "%u", target->db);
+    if (target->sentinel) /* something to be answered */
+        greet(redis, true, (struct slice[]){ SLICE("PING") }, 1);
+    else
+        greet(redis, false, (struct slice[]){ SLICE("SELECT"), slice_str(db) }, 2);
+    if (redis->options.client_name && !target->sentinel)
+        greet(redis, true,
+              (struct slice[]){ SLICE("CLIENT"), SLICE("SETNAME"),
+                                slice_str(redis->options.client_name) },
+              3);
+    if (target->primary)
+        greet(redis, true, (struct slice[]){ SLICE("ROLE") }, 1);
+    ring_timer_start(redis->ring, &redis->timer, CHECK_MS);
 }
 
 static void on_connected(struct stream *stream)
@@ -378,45 +444,63 @@ static void on_connected(struct stream *stream)
     struct redis *redis = CONTAINER_OF(stream, struct redis, stream);
     if (redis->state != REDIS_CONNECTING)
         return;
-    redis->state = REDIS_GREETING;
-    redis->greetings = 0;
-    const struct redis_url *url = &redis->url;
-    if (url->password[0]) {
-        struct slice auth[3] = { SLICE("AUTH"), slice_str(url->user), slice_str(url->password) };
-        if (url->user[0])
-            greet(redis, auth, 3);
-        else
-            greet(redis, (struct slice[]){ auth[0], auth[2] }, 2);
+    const struct redis_target *target = &redis->target;
+    if (!target->tls) {
+        greeting_start(redis);
+        return;
     }
-    char db[12];
-    snprintf(db, sizeof db, "%u", url->db);
-    greet(redis, (struct slice[]){ SLICE("SELECT"), slice_str(db) }, 2);
-    if (redis->options.client_name)
-        greet(redis,
-              (struct slice[]){ SLICE("CLIENT"), SLICE("SETNAME"),
-                                slice_str(redis->options.client_name) },
-              3);
-    ring_timer_start(redis->ring, &redis->timer, CHECK_MS);
+    redis->state = REDIS_SECURING; /* in what is left of the time for connecting */
+    stream_tls_start(stream,
+                     &(struct tls_client_options){
+                         .context = target->tls,
+                         .server_name = target->tls_name && target->tls_name[0] ? target->tls_name
+                                                                                : target->host.name,
+                     });
+}
+
+static void on_secured(struct stream *stream)
+{
+    struct redis *redis = CONTAINER_OF(stream, struct redis, stream);
+    if (redis->state == REDIS_SECURING)
+        greeting_start(redis);
 }
 
 static const struct stream_events stream_handlers = {
     .connected = on_connected,
+    .secured = on_secured,
     .received = on_received,
     .sent = on_sent,
     .ended = on_ended,
     .closed = on_closed,
 };
 
-static void connection_open(struct redis *redis)
+static void address_found(struct redis_lookup *lookup, const struct sockaddr *address,
+                          socklen_t len, const char *failure)
 {
+    struct redis *redis = CONTAINER_OF(lookup, struct redis, lookup);
+    assert(redis->state == REDIS_LOOKING);
+    if (!address) {
+        connection_failed(redis, failure);
+        pause_start(redis);
+        return;
+    }
     redis->state = REDIS_CONNECTING;
-    redis->reader = redisReaderCreateWithFunctions(&value_functions);
-    assert(redis->reader);
-    redis->reader->maxbuf = redis->options.buffer_bytes;
-    redisReaderSetPrivdata(redis->reader, redis);
+    redis->reader = redis_value_reader(&redis->arena, redis->options.buffer_bytes);
     stream_init(&redis->stream, redis->ring, &stream_handlers);
-    stream_connect(&redis->stream, (struct sockaddr *)&redis->address, redis->address_len, NULL, 0);
+    stream_connect(&redis->stream, address, len, NULL, 0);
     ring_timer_start(redis->ring, &redis->timer, redis->options.timeout_ms);
+}
+
+static void attempt(struct redis *redis)
+{
+    redis->asked = redis->events->may_connect && !redis->events->may_connect(redis->user);
+    if (redis->asked) {
+        ring_timer_start(redis->ring, &redis->timer, redis->options.pause_ms_max);
+        return;
+    }
+    redis_host_print(&redis->target.host, redis->place, sizeof redis->place);
+    redis->state = REDIS_LOOKING;
+    redis_lookup_start(&redis->lookup, &redis->target.host);
 }
 
 /* The next attempt to connect, a connect that takes too long, or the look at the oldest command. */
@@ -425,10 +509,13 @@ static void timer_fired(struct ring_timer *timer)
     struct redis *redis = CONTAINER_OF(timer, struct redis, timer);
     switch (redis->state) {
     case REDIS_WAITING:
-        connection_open(redis);
+        attempt(redis);
         return;
     case REDIS_CONNECTING:
         redis_drop(redis, "connecting took too long");
+        return;
+    case REDIS_SECURING:
+        redis_drop(redis, "the TLS handshake took too long");
         return;
     case REDIS_GREETING:
     case REDIS_UP:
@@ -444,55 +531,46 @@ static void timer_fired(struct ring_timer *timer)
         ring_timer_start(redis->ring, timer, CHECK_MS);
         return;
     case REDIS_IDLE:
+    case REDIS_LOOKING:
     case REDIS_CLOSING:
     case REDIS_STOPPED:
         return;
     }
 }
 
-static bool address_resolve(struct redis *redis, struct err *err)
+void redis_create(struct redis **out, struct ring *ring, const struct redis_options *options,
+                  const struct redis_target *target, const struct redis_events *events, void *user)
 {
-    const struct redis_url *url = &redis->url;
-    if (url->unix_socket) {
-        struct sockaddr_un *address = (struct sockaddr_un *)&redis->address;
-        address->sun_family = AF_UNIX;
-        memcpy(address->sun_path, url->path, sizeof address->sun_path);
-        redis->address_len = sizeof *address;
-        return true;
-    }
-    char port[8];
-    snprintf(port, sizeof port, "%u", url->port);
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found = NULL;
-    int status = getaddrinfo(url->host, port, &hints, &found);
-    if (status != 0)
-        return err_set(err, ERR_CONFIG, "Redis host %s: %s", url->host, gai_strerror(status));
-    memcpy(&redis->address, found->ai_addr, found->ai_addrlen);
-    redis->address_len = found->ai_addrlen;
-    freeaddrinfo(found);
-    return true;
-}
-
-bool redis_create(struct redis **out, struct ring *ring, const struct redis_options *options,
-                  const struct redis_events *events, void *user, struct err *err)
-{
-    struct redis *redis = mem_zalloc(sizeof *redis);
-    *redis = (struct redis){
-        .ring = ring, .options = *options, .events = events, .user = user, .pause_ms = PAUSE_MS_MIN
-    };
+    struct redis *redis = *out = mem_zalloc(sizeof *redis);
+    redis->ring = ring;
+    redis->options = *options;
+    redis->options.url = NULL; /* may hold a password, and isn't ours */
+    redis->target = *target;
+    redis->events = events;
+    redis->user = user;
+    redis->pause_ms = PAUSE_MS_MIN;
     redis->options.buffer_bytes = options->buffer_bytes ? options->buffer_bytes : BUFFER_BYTES;
-    redis->arena.block_bytes = redis->options.buffer_bytes;
     redis->options.timeout_ms = options->timeout_ms ? options->timeout_ms : 3000;
     redis->options.pause_ms_max = options->pause_ms_max ? options->pause_ms_max : 1000;
+    if (options->wait_replicas > 0) {
+        redis->options.wait_timeout_ms = options->wait_timeout_ms ? options->wait_timeout_ms : 1000;
+        char *text;
+        int len = redisFormatCommand(&text, "WAIT %u %u", options->wait_replicas,
+                                     redis->options.wait_timeout_ms);
+        assert(len > 0 && (size_t)len < sizeof redis->wait_text);
+        memcpy(redis->wait_text, text, (size_t)len);
+        redis->wait_len = (size_t)len;
+        redisFreeCommand(text);
+        /* Everything behind a WAIT is as late as it. */
+        redis->options.timeout_ms += redis->options.wait_timeout_ms;
+    }
+    redis->arena.block_bytes = redis->options.buffer_bytes;
     list_init(&redis->calls);
+    list_init(&redis->held);
+    list_init(&redis->waits);
+    redis_lookup_init(&redis->lookup, ring, address_found);
     ring_task_init(&redis->flush, flush_run);
     ring_timer_init(&redis->timer, timer_fired);
-    if (!redis_url_parse(slice_str(options->url), &redis->url, err) ||
-        !address_resolve(redis, err)) {
-        free(redis);
-        return false;
-    }
-    *out = redis;
-    return true;
 }
 
 void redis_start(struct redis *redis)
@@ -516,13 +594,17 @@ void redis_stop(struct redis *redis)
     redis->stopping = true;
     switch (redis->state) {
     case REDIS_CONNECTING:
+    case REDIS_SECURING:
     case REDIS_GREETING:
     case REDIS_UP:
         connection_close(redis);
         return;
     case REDIS_IDLE:
+    case REDIS_LOOKING:
     case REDIS_WAITING: /* nothing to close; still no callback before this call returns */
         ring_timer_stop(&redis->timer);
+        redis_lookup_cancel(&redis->lookup);
+        redis->state = REDIS_CLOSING;
         ring_task_init(&redis->flush, stop_run);
         ring_task_queue(redis->ring, &redis->flush);
         return;
@@ -538,7 +620,9 @@ void redis_destroy(struct redis **redis)
     if (!it)
         return;
     assert(it->state == REDIS_IDLE || it->state == REDIS_STOPPED);
-    explicit_bzero(it->url.password, sizeof it->url.password);
+    struct list *node;
+    while ((node = list_pop_front(&it->waits)) != NULL)
+        free(LIST_ENTRY(node, struct wait_call, call.node));
     arena_free(&it->arena);
     free(it->outgoing);
     free(it->argv);
@@ -550,6 +634,27 @@ void redis_destroy(struct redis **redis)
 bool redis_up(const struct redis *redis)
 {
     return redis->state == REDIS_UP;
+}
+
+void redis_wake(struct redis *redis)
+{
+    if (redis->state == REDIS_WAITING && redis->asked && !redis->stopping)
+        ring_timer_start(redis->ring, &redis->timer, 0);
+}
+
+void redis_host_set(struct redis *redis, const struct redis_host *host)
+{
+    redis->target.host = *host;
+}
+
+const struct redis_host *redis_host(const struct redis *redis)
+{
+    return &redis->target.host;
+}
+
+const char *redis_failure(const struct redis *redis)
+{
+    return redis->failure;
 }
 
 void *redis_user(const struct redis *redis)

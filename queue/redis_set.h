@@ -1,6 +1,7 @@
 #pragma once
-/* The servers behind one URL. For redis:// and unix:// that is one connection; who uses a set asks
- * for the server of each key and so needs no change when there are several.
+/* The servers behind one URL (queue/url.h): one connection for redis:// and unix://; one to the
+ * current primary with Sentinel; one to each primary of a cluster. Who uses a set asks for the
+ * server of each key and needs to know nothing of this.
  *
  * What a server of the set promises is what one connection promises (queue/redis.h): its commands
  * run in order, and `down` comes when all its calls have been answered. Between two servers there
@@ -23,7 +24,7 @@ struct redis_set_events {
     size_t server_bytes;
 };
 
-/** Looks up hosts once, here and blocking; so call it before the ring runs. */
+/** False when the URL or its certificates' files can't be used. */
 MUST_USE bool redis_set_create(struct redis_set **out, struct ring *ring,
                                const struct redis_options *options,
                                const struct redis_set_events *events, void *user, struct err *err);
@@ -43,6 +44,9 @@ void *redis_set_data(const struct redis *server);
 /** Those that are in the set now, connected or not. */
 unsigned redis_set_count(const struct redis_set *set);
 struct redis *redis_set_at(const struct redis_set *set, unsigned index);
+
+/** Why something isn't up; "" when there's no reason to give. Without passwords. */
+const char *redis_set_failure(const struct redis_set *set);
 
 /** Sums over all servers, those that have left included. */
 uint64_t redis_set_commands(const struct redis_set *set);

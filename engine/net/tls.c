@@ -43,6 +43,22 @@ static bool set_version(SSL_CTX *ssl, const char *min_version, struct err *err)
     return true;
 }
 
+static const char *file_failure(void)
+{
+    unsigned long error =
+        ERR_peek_error(); /* the first cause; what follows only says where it was met */
+    const char *reason = ERR_SYSTEM_ERROR(error) ? strerrordesc_np(ERR_GET_REASON(error))
+                                                 : ERR_reason_error_string(error);
+    return reason ? reason : "not readable";
+}
+
+/* Also keeps a key with a passphrase from being asked for at the terminal. */
+static int no_passphrase(char *out, int room, int writing, void *user)
+{
+    (void)out, (void)room, (void)writing, (void)user;
+    return -1;
+}
+
 static bool set_trust(SSL_CTX *ssl, const char *ca_file, struct err *err)
 {
     SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER, NULL);
@@ -50,12 +66,23 @@ static bool set_trust(SSL_CTX *ssl, const char *ca_file, struct err *err)
         ca_file ? SSL_CTX_load_verify_file(ssl, ca_file) : SSL_CTX_set_default_verify_paths(ssl);
     if (ok)
         return true;
-    unsigned long error =
-        ERR_peek_error(); /* the first cause; what follows only says where it was met */
-    const char *reason = ERR_SYSTEM_ERROR(error) ? strerrordesc_np(ERR_GET_REASON(error))
-                                                 : ERR_reason_error_string(error);
     return err_set(err, ERR_CONFIG, "certificates of %s can't be used: %s",
-                   ca_file ? ca_file : "the system's store", reason ? reason : "not readable");
+                   ca_file ? ca_file : "the system's store", file_failure());
+}
+
+/* Who we are, for servers that ask. */
+static bool set_identity(SSL_CTX *ssl, const struct tls_context_options *options, struct err *err)
+{
+    if (!options->cert_file)
+        return true;
+    if (SSL_CTX_use_certificate_chain_file(ssl, options->cert_file) <= 0)
+        return err_set(err, ERR_CONFIG, "certificate %s can't be used: %s", options->cert_file,
+                       file_failure());
+    if (!options->key_file ||
+        SSL_CTX_use_PrivateKey_file(ssl, options->key_file, SSL_FILETYPE_PEM) <= 0)
+        return err_set(err, ERR_CONFIG, "key %s can't be used: %s",
+                       options->key_file ? options->key_file : "(none)", file_failure());
+    return true; /* that they belong together was checked with the key */
 }
 
 static bool context_set_up(SSL_CTX *ssl, const struct tls_context_options *options, struct err *err)
@@ -68,6 +95,9 @@ static bool context_set_up(SSL_CTX *ssl, const struct tls_context_options *optio
     SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS); /* idle sessions are the many */
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(ssl, tls_filter_new_session);
+    SSL_CTX_set_default_passwd_cb(ssl, no_passphrase);
+    if (!set_identity(ssl, options, err))
+        return false;
     if (options->verify == TLS_VERIFY_NAME)
         return set_trust(ssl, options->ca_file, err);
     SSL_CTX_set_verify(ssl, SSL_VERIFY_NONE, NULL);

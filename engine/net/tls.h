@@ -15,6 +15,8 @@ enum tls_verify {
 struct tls_context_options {
     enum tls_verify verify;
     const char *ca_file;     /* PEM; NULL: the system's store. Read under TLS_VERIFY_NAME only */
+    const char *cert_file;   /* PEM with our certificate and its chain; NULL: none */
+    const char *key_file;    /* PEM with its key, in clear */
     const char *min_version; /* "1.2" (default when NULL) or "1.3" */
 };
 

@@ -5,7 +5,6 @@
 
 #include "queue/loader.h"
 #include "queue/scripts.h"
-#include "queue/url.h"
 #include "tests/support/check_main.h"
 
 START_TEST(a_partition_is_the_crc32_of_the_name_in_lower_case)
@@ -67,63 +66,10 @@ START_TEST(no_script_is_longer_than_a_screen_and_old_servers_get_no_shebang)
 }
 END_TEST
 
-static const struct {
-    const char *text;
-    bool ok;
-    struct redis_url url;
-} urls[] = {
-    { "redis://", true, { .host = "127.0.0.1", .port = 6379 } },
-    { "redis://h", true, { .host = "h", .port = 6379 } },
-    { "redis://h:1/3", true, { .host = "h", .port = 1, .db = 3 } },
-    { "redis://[::1]:7", true, { .host = "::1", .port = 7 } },
-    { "redis://[::1]", true, { .host = "::1", .port = 6379 } },
-    { "redis://:p%40ss@h", true, { .host = "h", .port = 6379, .password = "p@ss" } },
-    { "redis://me:a:b@h", true, { .host = "h", .port = 6379, .user = "me", .password = "a:b" } },
-    { "unix:///run/x.sock", true, { .unix_socket = true, .path = "/run/x.sock", .port = 6379 } },
-    { "unix:///x?db=2", true, { .unix_socket = true, .path = "/x", .port = 6379, .db = 2 } },
-    { "unix://x", false, { .port = 0 } },
-    { "unix:///x?timeout=2", false, { .port = 0 } },
-    { "redis://h:0", false, { .port = 0 } },
-    { "redis://h:65536", false, { .port = 0 } },
-    { "redis://h/x", false, { .port = 0 } },
-    { "redis://me@h", false, { .port = 0 } },
-    { "redis://:%00@h", false, { .port = 0 } },
-    { "redis://:%4@h", false, { .port = 0 } },
-    { "redis://[::1", false, { .port = 0 } },
-    { "rediss://h", false, { .port = 0 } },
-    { "http://h", false, { .port = 0 } },
-    { "", false, { .port = 0 } },
-};
-
-START_TEST(a_url_is_understood_or_refused)
-{
-    struct redis_url url;
-    struct err err = { 0 };
-    bool ok = redis_url_parse(slice_str(urls[_i].text), &url, &err);
-    ck_assert_msg(ok == urls[_i].ok, "%s: %s", urls[_i].text, err.text);
-    if (!ok) {
-        ck_assert(err.text[0] && !strstr(err.text, "p%40ss"));
-        return;
-    }
-    ck_assert_int_eq(url.unix_socket, urls[_i].url.unix_socket);
-    ck_assert_str_eq(url.path, urls[_i].url.path);
-    ck_assert_str_eq(url.host, urls[_i].url.host);
-    ck_assert_uint_eq(url.port, urls[_i].url.port);
-    ck_assert_str_eq(url.user, urls[_i].url.user);
-    ck_assert_str_eq(url.password, urls[_i].url.password);
-    ck_assert_uint_eq(url.db, urls[_i].url.db);
-}
-END_TEST
-
 int main(void)
 {
-    Suite *suite = SUITE_OF("keys", a_partition_is_the_crc32_of_the_name_in_lower_case,
-                            keys_are_built_with_the_partition_as_hash_tag,
-                            job_ids_fit_for_any_number, only_harmless_names_are_taken,
-                            no_script_is_longer_than_a_screen_and_old_servers_get_no_shebang);
-    TCase *table = tcase_create("urls");
-    tcase_add_loop_test(table, a_url_is_understood_or_refused, 0,
-                        (int)(sizeof urls / sizeof *urls));
-    suite_add_tcase(suite, table);
-    return check_main(suite);
+    return check_main(SUITE_OF("keys", a_partition_is_the_crc32_of_the_name_in_lower_case,
+                               keys_are_built_with_the_partition_as_hash_tag,
+                               job_ids_fit_for_any_number, only_harmless_names_are_taken,
+                               no_script_is_longer_than_a_screen_and_old_servers_get_no_shebang));
 }

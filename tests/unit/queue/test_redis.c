@@ -18,6 +18,7 @@ static struct log quiet = { .fd = 2, .level = LOG_ERROR + 1 };
 static unsigned ups, downs;
 static bool stopped;
 static char folder[64], url[128];
+static struct redis_url parsed;
 static int listener = -1, peer = -1;
 
 static void on_up(void *user)
@@ -52,9 +53,14 @@ static void start(const char *at, unsigned timeout_ms)
     struct ring_options options = { .body = RING_BODY_EPOLL, .log = &quiet };
     ck_assert_msg(ring_create(&ring, &options, &err), "%s", err.text);
     struct redis_options redis_options = {
-        .url = at, .timeout_ms = timeout_ms, .pause_ms_max = 100, .log = &quiet
+        .timeout_ms = timeout_ms, .pause_ms_max = 100, .log = &quiet
     };
-    ck_assert_msg(redis_create(&redis, ring, &redis_options, &events, NULL, &err), "%s", err.text);
+    ck_assert_msg(redis_url_parse(slice_str(at), &parsed, &err), "%s", err.text);
+    struct redis_target target = { .host = parsed.hosts[0],
+                                   .user = parsed.user,
+                                   .password = parsed.password,
+                                   .db = parsed.db };
+    redis_create(&redis, ring, &redis_options, &target, &events, NULL);
     redis_start(redis);
 }
 
