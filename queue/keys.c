@@ -27,6 +27,18 @@ struct queue_key queue_key_global(const char *name_space, const char *name, stru
     return key_finish(key, n, rest);
 }
 
+struct queue_key queue_key_submission(const char *name_space, const char *name,
+                                      struct slice submission)
+{
+    struct queue_key key = { .len = 0 };
+    int n = snprintf(key.text, sizeof key.text, "%s:%s{", name_space, name);
+    key = key_finish(key, n, submission);
+    assert(key.len + 1 < sizeof key.text);
+    key.text[key.len++] = '}';
+    key.text[key.len] = '\0';
+    return key;
+}
+
 unsigned queue_partition_of(struct slice destination, unsigned partitions)
 {
     /* Four bits at a time: a table of one cache line; names are short. */

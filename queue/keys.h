@@ -36,6 +36,10 @@ struct queue_key queue_key_partition(const char *name_space, unsigned partition,
                                      struct slice rest);
 /** "ns:NAME" followed by `rest`. */
 struct queue_key queue_key_global(const char *name_space, const char *name, struct slice rest);
+/** "ns:NAME{SUBMISSION}": keys of one submission share a hash tag, so that a script may touch them
+ * together. */
+struct queue_key queue_key_submission(const char *name_space, const char *name,
+                                      struct slice submission);
 
 /** The partition of a destination: CRC-32 (IEEE 802.3, as zlib's) of its lower-case name modulo
  * `partitions`. Producers that queue directly use the same; it can't change while anything is
