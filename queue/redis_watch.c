@@ -1,3 +1,5 @@
+/* Sentinels learn of a failover one after another. The configuration's epoch tells who is behind:
+ * once an answer with a higher one was seen, those with a lower one aren't believed. */
 #include "queue/redis_watch.h"
 
 #include <stdio.h>
@@ -18,12 +20,13 @@ struct redis_watch {
     const struct redis_watch_events *events;
     void *user;
     struct redis *redis;
-    struct redis_call call;
-    bool busy;   /* the call is under way */
+    struct redis_call epoch_call, call;
+    bool busy;   /* they are under way */
     bool wanted; /* ask as soon as possible */
     bool stopping;
     int64_t asked_ms;
-    unsigned asks; /* of this source, while there was trouble */
+    uint64_t epoch, epoch_answered; /* a sentinel's: the highest of all, and this one's */
+    unsigned asks;                  /* of this source, while there was trouble */
     struct ring_timer tick;
     /* Whom to ask in turn: the URL's hosts, then what they told of. */
     struct redis_host *known;
@@ -87,6 +90,16 @@ static void known_keep(struct redis_watch *watch, const struct redis_topology *t
                topology->other_count * sizeof *watch->known);
 }
 
+/* [name, value, …] */
+static void epoch_asked(struct redis_call *call, const struct redis_value *reply)
+{
+    struct redis_watch *watch = CONTAINER_OF(call, struct redis_watch, epoch_call);
+    watch->epoch_answered = 0;
+    for (size_t i = 0; reply && reply->type == VALUE_ARRAY && i + 1 < reply->count; i += 2)
+        if (redis_value_is(&reply->items[i], "config-epoch"))
+            watch->epoch_answered = redis_value_u64(&reply->items[i + 1]);
+}
+
 static void asked(struct redis_call *call, const struct redis_value *reply)
 {
     struct redis_watch *watch = CONTAINER_OF(call, struct redis_watch, call);
@@ -95,6 +108,11 @@ static void asked(struct redis_call *call, const struct redis_value *reply)
         return;
     bool sentinel = watch->url->kind == REDIS_URL_SENTINEL;
     struct redis_topology topology;
+    if (sentinel && watch->epoch_answered < watch->epoch) {
+        redis_drop(watch->redis, "it doesn't know of the last failover");
+        return;
+    }
+    watch->epoch = watch->epoch_answered;
     bool good = sentinel ? redis_topology_sentinel(&topology, &watch->arena, reply)
                          : redis_topology_cluster(&topology, &watch->arena, reply,
                                                   redis_host(watch->redis));
@@ -121,13 +139,17 @@ static void ask(struct redis_watch *watch)
     watch->wanted = false;
     watch->busy = true;
     watch->asked_ms = ring_now_ms(watch->ring);
+    watch->epoch_call = (struct redis_call){ .done = epoch_asked };
     watch->call = (struct redis_call){ .done = asked };
-    if (watch->url->kind == REDIS_URL_SENTINEL)
-        redis_send(watch->redis, &watch->call,
-                   (struct slice[]){ SLICE("SENTINEL"), SLICE("GET-MASTER-ADDR-BY-NAME"),
-                                     slice_str(watch->url->master) },
-                   3);
-    else
+    if (watch->url->kind == REDIS_URL_SENTINEL) {
+        /* The epoch first: what is asked for afterwards is at least as new. MASTER's own address
+         * is that of the old primary until all replicas follow the new one. */
+        struct slice args[3] = { SLICE("SENTINEL"), SLICE("MASTER"),
+                                 slice_str(watch->url->master) };
+        redis_send(watch->redis, &watch->epoch_call, args, 3);
+        args[1] = SLICE("GET-MASTER-ADDR-BY-NAME");
+        redis_send(watch->redis, &watch->call, args, 3);
+    } else
         redis_send(watch->redis, &watch->call, (struct slice[]){ SLICE("CLUSTER"), SLICE("SLOTS") },
                    2);
 }
