@@ -370,6 +370,16 @@ static bool read_file(const char *path, struct buf *out, struct err *err)
     return good;
 }
 
+/** Who only gives pauses of his own means them for all. */
+static void drop_built_in_schedules(struct reading *reading)
+{
+    if (config_line_of(reading->yaml, "retry.schedule_s", 1) == 0 ||
+        config_line_of(reading->yaml, "retry.schedules", 1) != 0)
+        return;
+    reading->config->retry.schedules = NULL;
+    reading->config->retry.schedules_count = 0;
+}
+
 static bool load(struct reading *reading)
 {
     struct config_raw raw;
@@ -387,6 +397,7 @@ static bool load(struct reading *reading)
                             reading->config);
     }
     config_raw_free(&raw);
+    drop_built_in_schedules(reading);
     return good && check_together(reading);
 }
 

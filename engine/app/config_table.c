@@ -325,7 +325,8 @@ static const struct setting rows[] = {
               "\"try again in …\" makes one longer." },
     TABLE("retry.schedules", retry.schedules, schedule_table,
           "Other pauses for some classes and categories: the first entry that fits is used, else "
-          "schedule_s. Your list takes the place of this one."),
+          "schedule_s. A list of yours takes the place of this one; so does schedule_s when only "
+          "that is given."),
     UINT("retry.expire_s", retry.expire_s, 345600, 1, 2592000, "seconds",
          "After its submission a message that couldn't be delivered expires, unless the submission "
          "says when."),

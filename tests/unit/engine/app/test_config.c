@@ -275,6 +275,18 @@ START_TEST(an_empty_list_takes_the_place_of_the_built_in_schedules)
 }
 END_TEST
 
+START_TEST(pauses_given_alone_are_for_all)
+{
+    static const char yaml[] = "retry: {schedule_s: [1]}\n";
+    struct config config;
+    struct err err = { 0 };
+    ck_assert_msg(load_text(yaml, strlen(yaml), &config, &err), "%s", err.text);
+    ck_assert_uint_eq(config.retry.schedules_count, 0);
+    ck_assert_uint_eq(config.retry.schedule_s[0], 1);
+    config_free(&config);
+}
+END_TEST
+
 static void collect(void *user, const char *text)
 {
     strncat(user, text, 4096 - strlen(user) - 1);
@@ -307,7 +319,7 @@ int main(void)
         "config", a_password_in_a_wrong_url_is_not_shown, a_missing_file_and_a_folder_are_refused,
         an_empty_file_gives_the_defaults, the_example_file_is_the_documented_defaults,
         every_setting_arrives_and_survives_a_dump,
-        an_empty_list_takes_the_place_of_the_built_in_schedules,
+        an_empty_list_takes_the_place_of_the_built_in_schedules, pauses_given_alone_are_for_all,
         settings_that_are_rarely_meant_are_remarked);
     TCase *table = tcase_create("broken files");
     tcase_set_timeout(table, 0);
