@@ -26,10 +26,10 @@ bool queue_commit(struct queue_job *job)
     int64_t now = ring_clock_us(queue->ring) /
                   1000; /* not the turn's: it may have been a long one, or a long sleep */
     int64_t oldest = partition_ack_oldest(partition);
-    if (held->lost || job->finished || partition->state != PARTITION_OWNED ||
-        !partition_up(partition) || held->epoch < partition->since ||
-        now >= partition->lease_until_ms - COMMIT_MARGIN_MS || now >= job->deadline_ms ||
-        (oldest != 0 && now - oldest > ACK_AGE_MAX_MS))
+    if (held->lost || job->held || job->suppressed || job->finished ||
+        partition->state != PARTITION_OWNED || !partition_up(partition) ||
+        held->epoch < partition->since || now >= partition->lease_until_ms - COMMIT_MARGIN_MS ||
+        now >= job->deadline_ms || (oldest != 0 && now - oldest > ACK_AGE_MAX_MS))
         return false;
     if (!queue->options.journal)
         return true;
@@ -172,10 +172,12 @@ static void ack_done(struct redis_call *call, const struct redis_value *reply)
         partition_stale(partition);
         return;
     }
-    if (reply->type != VALUE_INTEGER) {
+    if (reply->type != VALUE_ARRAY || reply->count == 0) {
         queue_fault(partition->server, "recording outcomes", reply);
         return;
     }
+    for (size_t i = 1; i < reply->count; i++)
+        queue_release_content(partition, reply->items[i].text);
     unsigned count = batch->count;
     int64_t lag_ms = ring_now_ms(queue->ring) - batch->oldest_ms;
     batch_end(batch);
@@ -183,6 +185,8 @@ static void ack_done(struct redis_call *call, const struct redis_value *reply)
         queue->events->acked(queue->user, count, lag_ms);
     if (queue->stopping)
         queue_stop_drain(queue);
+    else if (partition->draining)
+        shares_balance(queue);
 }
 
 /* ---- an outcome ---- */
@@ -223,6 +227,8 @@ static void event_write(struct buf *out, const struct queue_job *job,
     buf_append(out, SLICE("\",\"submission\":\""));
     buf_append(out, job->submission);
     buf_append_char(out, '"');
+    json_text(out, "tenant", job->tenant);
+    json_text(out, "campaign", job->campaign);
     json_text(out, "to", job->recipient);
     json_number(out, "at", now_ms);
     json_number(out, "attempt", job->attempts + (attempted ? 1 : 0));

@@ -104,13 +104,14 @@ static void part_fill(struct ingest_part *part, const struct ingest_job *jobs, s
                       struct slice records, struct arena *arena)
 {
     part->jobs = (unsigned)n;
-    part->args = arena_alloc(arena, (3 * n + 1) * sizeof *part->args);
+    part->args = arena_alloc(arena, (4 * n + 1) * sizeof *part->args);
     for (size_t i = 0; i < n;) {
         size_t same = i;
         while (same < n && slice_eq(jobs[same].destination, jobs[i].destination))
             same++;
         part->args[part->arg_count++] = jobs[i].destination;
         part->args[part->arg_count++] = number_text(arena, (unsigned)(same - i));
+        part->args[part->arg_count++] = SLICE("0");
         for (; i < same; i++)
             part->args[part->arg_count++] =
                 slice_head(slice_skip(records, jobs[i].record_at), jobs[i].record_len);

@@ -17,6 +17,7 @@ enum {
 struct schema {       /* of a submission that comes in chunks, from its stored object */
     struct list node; /* most recently used first */
     struct ingest_schema it;
+    int64_t accepted_ms, expires_ms;
     size_t id_len;
     char id[QUEUE_SUBMISSION_BYTES_MAX];
 };

@@ -7,6 +7,7 @@
 
 enum {
     MARKER_TTL_S = 7 * 86400,
+    RECIPIENT_KEYS_TTL_S = 2 * 86400,
     MARKER_DONE_TTL_S = 600,   /* a command of a lost connection may still come */
     SCHEMAS_MAX = ENTRIES_MAX, /* so those of one batch never push each other out */
     DEAD_LETTERS_MAX = 100000,
@@ -49,16 +50,18 @@ static bool schema_open(struct ingest *ingest, const json_t *content, struct ing
     return ok;
 }
 
-static bool schema_add(struct ingest *ingest, const char *id, const json_t *content,
-                       struct err *err)
+static bool schema_add(struct ingest *ingest, const char *id,
+                       const struct submission_stored *stored, struct err *err)
 {
     struct ingest_schema it;
-    if (!schema_open(ingest, content, &it, err))
+    if (!schema_open(ingest, stored->content, &it, err))
         return false;
     if (ingest->schema_count == SCHEMAS_MAX)
         ingest_schema_drop(ingest, LIST_ENTRY(ingest->schemas.prev, struct schema, node));
     struct schema *schema = mem_zalloc(sizeof *schema);
     schema->it = it;
+    schema->accepted_ms = stored->accepted_ms;
+    schema->expires_ms = stored->expires_ms;
     schema->id_len = strlen(id);
     memcpy(schema->id, id, schema->id_len);
     list_push_front(&ingest->schemas, &schema->node);
@@ -264,46 +267,66 @@ static void enqueue_done(struct redis_call *call, const struct redis_value *repl
     struct ingest_call *it = CONTAINER_OF(call, struct ingest_call, call);
     if (!stage_reply(it, reply))
         return;
-    if (!redis_value_is(reply, "OK") && !redis_value_is(reply, "SEEN"))
+    bool taken =
+        reply->type == VALUE_ARRAY && reply->count > 0 &&
+        (redis_value_is(&reply->items[0], "OK") || redis_value_is(&reply->items[0], "SEEN"));
+    if (!taken)
         ingest_stage_failed(it->ingest, "queueing", reply);
     ingest_stage_end(it->ingest);
 }
 
 static void part_send(struct ingest *ingest, struct ingest_work *work, struct ingest_part *part)
 {
-    char number[12], marker_ttl[12], totals_ttl[12], rejected[24];
+    char number[12], marker_ttl[12], totals_ttl[12], keys_ttl[12], rejected[24], accepted[24],
+        expires[24];
     snprintf(number, sizeof number, "%u", part->number);
     snprintf(marker_ttl, sizeof marker_ttl, "%d", MARKER_TTL_S);
     snprintf(totals_ttl, sizeof totals_ttl, "%d", QUEUE_TOTALS_TTL_S);
+    snprintf(keys_ttl, sizeof keys_ttl, "%d", RECIPIENT_KEYS_TTL_S);
     snprintf(rejected, sizeof rejected, "%llu", (unsigned long long)part->rejected);
-    struct queue_key marker =
-        queue_key_partition(ingest->name_space, part->partition, "m:", work->entry);
-    struct queue_key counters =
-        queue_key_partition(ingest->name_space, part->partition, "n", SLICE(""));
-    const struct ingest_server *server = ingest_server(ingest, &marker);
+    snprintf(accepted, sizeof accepted, "%lld", (long long)work->accepted_ms);
+    snprintf(expires, sizeof expires, "%lld", (long long)work->expires_ms);
+    struct queue_key epoch =
+        queue_key_partition(ingest->name_space, part->partition, "e", SLICE(""));
+    const struct ingest_server *server = ingest_server(ingest, &epoch);
     if (!server) {
         ingest->failed = true;
         return;
     }
-    if (part->arg_count + 10 > ingest->args_room) {
-        ingest->args_room = part->arg_count + 10;
+    if (part->arg_count + 24 > ingest->args_room) {
+        ingest->args_room = part->arg_count + 24;
         ingest->args = mem_realloc(ingest->args, ingest->args_room * sizeof *ingest->args);
     }
+    const struct slice head[] = {
+        SLICE("EVALSHA"),
+        script_sha(&server->scripts, SCRIPT_ENQUEUE),
+        SLICE("1"),
+        queue_key_slice(&epoch),
+        work->entry,
+        slice_str(number),
+        slice_str(marker_ttl),
+        slice_str(totals_ttl),
+        slice_str(keys_ttl),
+        slice_str(work->id),
+        slice_str(rejected),
+        SLICE("8"),
+        SLICE("class"),
+        SLICE("b"),
+        SLICE("flow"),
+        SLICE("/"),
+        SLICE("accepted"),
+        slice_str(accepted),
+        SLICE("expires"),
+        slice_str(expires),
+        SLICE(""),
+    };
     struct slice *args = ingest->args;
     unsigned n = 0;
-    args[n++] = SLICE("EVALSHA");
-    args[n++] = script_sha(&server->scripts, SCRIPT_ENQUEUE);
-    args[n++] = SLICE("2");
-    args[n++] = queue_key_slice(&marker);
-    args[n++] = queue_key_slice(&counters);
-    args[n++] = slice_str(number);
-    args[n++] = slice_str(marker_ttl);
-    args[n++] = slice_str(work->id);
-    args[n++] = slice_str(totals_ttl);
-    args[n++] = slice_str(rejected);
+    for (; n < ARRAY_LEN(head); n++)
+        args[n] = head[n];
     for (unsigned i = 0; i < part->arg_count; i++)
         args[n++] = part->args[i];
-    stage_send(stage_call(ingest, work, enqueue_done), &marker, args, n);
+    stage_send(stage_call(ingest, work, enqueue_done), &epoch, args, n);
 }
 
 static void enqueue(struct ingest *ingest)
@@ -319,6 +342,8 @@ static void enqueue(struct ingest *ingest)
             struct schema *cached = schema_find(ingest, work->id);
             assert(cached); /* the stage before saw to it */
             schema = &cached->it;
+            work->accepted_ms = cached->accepted_ms;
+            work->expires_ms = cached->expires_ms;
         }
         ingest_work_encode(work, schema, ingest->options.partitions, ingest->callbacks,
                            ingest->user, &reject, &ingest->arena, &ingest->records);
@@ -362,8 +387,7 @@ static void fetch_done(struct redis_call *call, const struct redis_value *reply)
             log_info(ingest->options.log, "submission-repeated",
                      "%s came again, as entry %.*s: ignored", work->id, SLICE_FMT(work->entry));
         work->done = work->done || !own;
-    } else if (!schema_find(ingest, work->id) &&
-               !schema_add(ingest, work->id, stored.content, &err)) {
+    } else if (!schema_find(ingest, work->id) && !schema_add(ingest, work->id, &stored, &err)) {
         problem_of(&problem, "content", &err);
         work_refuse(ingest, work, &problem);
     }
@@ -373,7 +397,7 @@ static void fetch_done(struct redis_call *call, const struct redis_value *reply)
 
 static void fetch(struct ingest *ingest, struct ingest_work *work)
 {
-    struct queue_key key = queue_key_global(ingest->name_space, "s:", slice_str(work->id));
+    struct queue_key key = queue_key_submission(ingest->name_space, "s:", slice_str(work->id));
     struct ingest_call *it = stage_call(ingest, work, fetch_done);
     stage_send(it, &key, (struct slice[]){ SLICE("GET"), queue_key_slice(&key) }, 2);
 }
@@ -417,7 +441,7 @@ static void store_whole(struct ingest *ingest, struct ingest_work *work)
     free(entry);
     snprintf(expiry, sizeof expiry, "%lld",
              (long long)(work->expires_ms / 1000 + QUEUE_OBJECT_GRACE_S));
-    struct queue_key key = queue_key_global(ingest->name_space, "s:", slice_str(work->id));
+    struct queue_key key = queue_key_submission(ingest->name_space, "s:", slice_str(work->id));
     struct ingest_call *it = stage_call(ingest, work, store_done);
     struct slice args[6] = { SLICE("SET"), queue_key_slice(&key), slice_str(object),
                              SLICE("NX"),  SLICE("EXAT"),         slice_str(expiry) };

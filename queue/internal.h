@@ -1,6 +1,8 @@
 #pragma once
 /* What queue.c, owner.c, lease.c, ack.c and sweep.c share: the queue as one worker holds it.
  * Nothing outside of queue/ includes this. */
+#include <jansson.h>
+
 #include "engine/base/map.h"
 #include "engine/base/mem.h"
 #include "queue/journal.h"
@@ -14,10 +16,16 @@ enum {
     LEASE_JOBS_MAX =
         1000, /* of one destination in one call: Lua's unpack() has a limit of about 8000 */
     LEASE_CALL_JOBS_MAX = 2000, /* in one call: bounds the time that Redis is busy with it */
-    PROMOTE_MAX = 100,          /* due retries brought back by one call */
+    TICK_MS = 250,              /* how soon orders, suppressions and what is due are noticed */
+    TICK_MOVES_MAX = 100,       /* due retries and queues brought back by one call */
+    TICK_EXPIRE_MAX = 200,      /* jobs expired by one call */
+    JOIN_MS = 1000,             /* a sign of life */
+    DEAD_MS = 5000,             /* without one a worker is taken for dead */
+    TAKE_OVER_MS = 500,         /* between tries to acquire a partition that should be ours */
     SWEEP_COUNT = 500,          /* in-flight entries looked at by one call */
     COMMIT_MARGIN_MS = 1500,    /* of the owner's lease that must be left at an end-of-data */
     ACK_AGE_MAX_MS = 2000,      /* outcomes not recorded for longer stop new ends-of-data */
+    SITES_MAX = 100000,         /* destinations whose hosts are remembered */
     STATS_MS = 1000,
     BLOCK_STEP = 256,   /* job blocks come in multiples of this … */
     BLOCK_CLASSES = 16, /* … and are kept for reuse up to this many */
@@ -28,6 +36,8 @@ struct held_job {
     struct queue_job job;
     uint64_t epoch; /* it was leased under */
     uint32_t block_class;
+    int64_t accepted_ms;
+    char pool[QUEUE_NAME_BYTES_MAX];
     bool lost;    /* someone else's now */
     bool rewrite; /* a release must write the record anew */
     /* from queue_finish() to its ack, offsets into the batch's text: */
@@ -54,6 +64,7 @@ struct ack_batch {
 struct lease_request {
     uint32_t name_at, name_len; /* in the call's names */
     bool park;
+    enum queue_class class;
     unsigned jobs, visit_ms;
     int64_t due_ms;
 };
@@ -67,7 +78,9 @@ struct lease_call {
     struct lease_request *requests;
     unsigned count, room;
     unsigned jobs; /* asked for in sum */
-    unsigned discover_jobs, discover_per_destination, discover_visit_ms;
+    struct lease_discovery {
+        unsigned jobs, per_destination, visit_ms;
+    } discover[QUEUE_CLASSES];
 };
 
 /** One of the servers, in redis_set_data(). */
@@ -109,10 +122,39 @@ struct queue_partition {
     struct map held;  /* by job id: leased in this tenure, until the ack */
     struct list acks; /* ack_batch, oldest first; the last may be filling */
     struct list asks; /* lease_call not sent */
-    bool discovering;
-    struct redis_call sweep_call;
+    bool discovering[QUEUE_CLASSES];
+    bool wanted;   /* it falls to this worker */
+    bool draining; /* to be given up when nothing is held */
+    int64_t tried_ms;
+    struct redis_call sweep_call, tick_call;
+    bool tick_busy;
+    char notice[24];      /* id of the last suppression heard of */
+    uint64_t orders_hash; /* of the text they came as */
+    struct order *orders;
+    unsigned order_count;
     struct redis_call counts_call, retry_call;
     struct partition_counts counts;
+};
+
+/** What operators ordered, as far as it concerns leased jobs. Strings are the root's. */
+struct order {
+    json_t *root;
+    const char *action, *class, *tenant, *campaign, *submission, *destination, *site, *pool;
+    int64_t at_ms, before_ms;
+};
+
+/** The hosts that serve a destination, as told with queue_site(). */
+struct site_hosts {
+    struct slice destination, hosts;
+    char data[];
+};
+
+/** A command whose answer is only looked at for errors. */
+struct loose_call {
+    struct list node;
+    struct redis_call call;
+    struct queue *queue;
+    struct redis *server;
 };
 
 struct load_call {
@@ -129,7 +171,7 @@ struct queue {
     const struct queue_events *events;
     void *user;
     struct redis_set *redis;
-    struct queue_partition *partitions; /* those of this worker */
+    struct queue_partition *partitions; /* all */
     unsigned count;
     unsigned servers_ready;
     bool meta_fine;  /* ns:meta was read and is as we want it */
@@ -140,12 +182,15 @@ struct queue {
     char *node, *name_space;
     char holder[96]; /* NODE/WORKER/INSTANCE */
     char owner_lease_text[12], job_lease_text[12], events_max_text[24];
-    struct ring_timer renew_timer, ack_timer, stats_timer, stop_timer;
+    struct ring_timer renew_timer, ack_timer, stats_timer, stop_timer, tick_timer, join_timer;
+    struct redis_call join_call;
+    bool join_busy;
+    struct map sites; /* destination → site_hosts */
     struct ring_task flush;
     struct queue_key key_meta;
     bool meta_told;         /* a wrong one is logged once */
     unsigned discover_next; /* partition to begin with */
-    struct list free_batches, free_asks, free_loads;
+    struct list free_batches, free_asks, free_loads, free_loose;
     struct list loads;                 /* queue_load not sent */
     struct list loads_sent;            /* load_call */
     struct list blocks[BLOCK_CLASSES]; /* free job blocks */
@@ -173,11 +218,30 @@ static inline bool partition_up(const struct queue_partition *partition)
 {
     return partition->server && redis_up(partition->server->redis);
 }
+/** Whether more jobs may be leased from the partition. */
+static inline bool partition_leasing(const struct queue_partition *partition)
+{
+    return partition->state == PARTITION_OWNED && !partition->draining;
+}
+/** "t", "d" or "b", as in keys. */
+struct slice queue_class_letter(enum queue_class class);
+bool queue_class_of_letter(struct slice letter, enum queue_class *out);
 void queue_recordable_update(struct queue *queue);
 void queue_flush_later(struct queue *queue);
+/** What a lease tells about a group of records; empty for those found in flight. */
+struct job_group {
+    struct slice destination, flow, stream, pool;
+    enum queue_class class;
+    int64_t accepted_ms;
+};
 /** A job from a record, not yet held; NULL (and logged) when the record is malformed. */
 struct held_job *held_job_create(struct queue_partition *partition, struct slice record,
-                                 uint64_t epoch);
+                                 const struct job_group *group, uint64_t epoch);
+/** Sends a command that nobody waits for; lost with the connection. */
+void queue_send_loose(struct queue *queue, struct redis *server, const struct slice *args,
+                      unsigned count);
+/** All jobs of the submission that this partition had are ended: its content may go. */
+void queue_release_content(struct queue_partition *partition, struct slice submission);
 /** Takes it out of the partition's map, frees its journal slot and its memory. */
 void held_job_end(struct held_job *held);
 void queue_stop_drain(struct queue *queue);
@@ -202,6 +266,19 @@ void partition_acks_drop(struct queue_partition *partition);
 /** Monotonic time of the oldest outcome not yet durable; 0: none. */
 int64_t partition_ack_oldest(const struct queue_partition *partition);
 void ack_batch_free(struct ack_batch *batch);
+
+/* tick.c */
+void partition_tick(struct queue_partition *partition);
+void partition_orders_free(struct queue_partition *partition);
+/** Sets `held` and `pool` by the orders in force. */
+void partition_orders_apply(const struct queue_partition *partition, struct held_job *held);
+
+/* shares.c */
+/** Says that we're here, and learns who else is. */
+void shares_join(struct queue *queue);
+void shares_leave(struct queue *queue);
+/** Tries to get what should be ours, gives up what shouldn't and isn't needed any more. */
+void shares_balance(struct queue *queue);
 
 /* sweep.c */
 /** Looks through the in-flight hash for jobs that nobody holds. */

@@ -8,15 +8,17 @@
 
 enum {
     QUEUE_LAYOUT_VERSION =
-        1, /* "version" in ns:meta: a change of keys or records that old engines can't read */
+        2, /* "version" in ns:meta: a change of keys or records that old engines can't read */
     QUEUE_PARTITIONS_MAX = 4096,
     QUEUE_ID_BYTES_MAX = 38, /* a job's id; it must fit a journal slot */
     QUEUE_SUBMISSION_BYTES_MAX = 24,
     QUEUE_DESTINATION_BYTES_MAX = 255,
     QUEUE_NODE_BYTES_MAX = 40,
     QUEUE_NAME_SPACE_BYTES_MAX = 32,
-    QUEUE_KEY_BYTES_MAX = 128, /* of all keys but q:b:DESTINATION, which only scripts build */
-    QUEUE_TOTALS_TTL_S = 30 * 86400,
+    QUEUE_NAME_BYTES_MAX = 64, /* of a tenant, campaign, stream or pool */
+    QUEUE_KEY_BYTES_MAX =
+        256, /* of all keys that the engine names itself; scripts build the others */
+    QUEUE_TOTALS_TTL_S = 7 * 86400,   /* a submission's counters outlive its last job by this */
     QUEUE_OBJECT_GRACE_S = 7 * 86400, /* a submission's object outlives its expiry by this */
 };
 

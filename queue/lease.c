@@ -65,10 +65,11 @@ static void request_add(struct queue_partition *partition, struct slice destinat
     queue_flush_later(partition->queue);
 }
 
-void queue_lease(struct queue_partition *partition, struct slice destination, unsigned jobs,
-                 unsigned visit_ms)
+void queue_lease(struct queue_partition *partition, struct slice destination,
+                 enum queue_class class, unsigned jobs, unsigned visit_ms)
 {
-    struct lease_request request = { .jobs = MIN_OF(jobs, (unsigned)LEASE_JOBS_MAX),
+    struct lease_request request = { .class = class,
+                                     .jobs = MIN_OF(jobs, (unsigned)LEASE_JOBS_MAX),
                                      .visit_ms = visit_ms };
     request_add(partition, destination, request);
 }
@@ -78,11 +79,12 @@ void queue_park(struct queue_partition *partition, struct slice destination, int
     request_add(partition, destination, (struct lease_request){ .park = true, .due_ms = due_ms });
 }
 
-void queue_discover(struct queue *queue, unsigned jobs, unsigned per_destination, unsigned visit_ms)
+void queue_discover(struct queue *queue, enum queue_class class, unsigned jobs,
+                    unsigned per_destination, unsigned visit_ms)
 {
     unsigned owned = 0;
     for (unsigned i = 0; i < queue->count; i++)
-        owned += queue->partitions[i].state == PARTITION_OWNED;
+        owned += partition_leasing(&queue->partitions[i]);
     if (owned == 0 || per_destination == 0)
         return;
     /* Room is shared out evenly, and the one after the last served begins next time, so that little
@@ -91,15 +93,17 @@ void queue_discover(struct queue *queue, unsigned jobs, unsigned per_destination
     for (unsigned i = 0; i < queue->count && jobs > 0; i++) {
         unsigned index = (first + i) % queue->count;
         struct queue_partition *partition = &queue->partitions[index];
-        if (partition->state != PARTITION_OWNED || partition->discovering)
+        if (!partition_leasing(partition) || partition->discovering[class])
             continue;
         unsigned n = MIN_OF(share, jobs);
         n = MIN_OF(n, (unsigned)LEASE_CALL_JOBS_MAX);
         struct lease_call *it = lease_call_filling(partition, 0);
-        it->discover_jobs = n;
-        it->discover_per_destination = MIN_OF(per_destination, (unsigned)LEASE_JOBS_MAX);
-        it->discover_visit_ms = visit_ms;
-        partition->discovering = true;
+        it->discover[class] = (struct lease_discovery){
+            .jobs = n,
+            .per_destination = MIN_OF(per_destination, (unsigned)LEASE_JOBS_MAX),
+            .visit_ms = visit_ms,
+        };
+        partition->discovering[class] = true;
         jobs -= n;
         queue->discover_next = (index + 1) % queue->count;
         queue_flush_later(queue);
@@ -116,16 +120,36 @@ static struct slice number(struct queue *queue, int64_t value)
     return slice_skip(buf_slice(&queue->numbers), at);
 }
 
+static unsigned discoveries_add(const struct lease_call *it, struct slice *args, unsigned n)
+{
+    struct queue *queue = it->partition->queue;
+    unsigned count = 0;
+    for (unsigned class = 0; class < QUEUE_CLASSES; class ++)
+        count += it->discover[class].jobs > 0;
+    args[n++] = number(queue, count);
+    for (unsigned class = 0; class < QUEUE_CLASSES; class ++) {
+        const struct lease_discovery *discover = &it->discover[class];
+        if (discover->jobs == 0)
+            continue;
+        args[n++] = queue_class_letter(class);
+        args[n++] = number(queue, discover->jobs);
+        args[n++] = number(queue, discover->per_destination);
+        args[n++] = number(queue, discover->visit_ms);
+    }
+    return n;
+}
+
 static void lease_call_send(struct lease_call *it)
 {
     struct queue_partition *partition = it->partition;
     struct queue *queue = partition->queue;
     buf_clear(&queue->numbers);
-    buf_reserve(&queue->numbers, (it->count * 2 + 8) * 20);
-    struct slice *args = queue_args(queue, 12 + 3 * it->count), names = buf_slice(&it->names);
-    unsigned n = 0, leases = 0;
+    buf_reserve(&queue->numbers, (it->count * 2 + 16) * 20);
+    struct slice *args = queue_args(queue, 12 + 4 * (it->count + QUEUE_CLASSES)),
+                 names = buf_slice(&it->names);
+    unsigned n = 0, parks = 0;
     for (unsigned i = 0; i < it->count; i++)
-        leases += !it->requests[i].park;
+        parks += it->requests[i].park;
     args[n++] = SLICE("EVALSHA");
     args[n++] = script_sha(&partition->server->scripts, SCRIPT_LEASE);
     args[n++] = SLICE("1");
@@ -133,19 +157,8 @@ static void lease_call_send(struct lease_call *it)
     args[n++] = slice_str(partition->epoch_text);
     args[n++] = slice_str(queue->node);
     args[n++] = slice_str(queue->job_lease_text);
-    args[n++] = number(queue, PROMOTE_MAX);
-    args[n++] = number(queue, it->discover_jobs);
-    args[n++] = number(queue, it->discover_per_destination);
-    args[n++] = number(queue, it->discover_visit_ms);
-    args[n++] = number(queue, leases);
-    for (unsigned i = 0; i < it->count; i++) {
-        const struct lease_request *request = &it->requests[i];
-        if (request->park)
-            continue;
-        args[n++] = slice_head(slice_skip(names, request->name_at), request->name_len);
-        args[n++] = number(queue, request->jobs);
-        args[n++] = number(queue, request->visit_ms);
-    }
+    args[n++] = number(queue, QUEUE_TOTALS_TTL_S);
+    args[n++] = number(queue, parks);
     for (unsigned i = 0; i < it->count; i++) {
         const struct lease_request *request = &it->requests[i];
         if (!request->park)
@@ -153,14 +166,24 @@ static void lease_call_send(struct lease_call *it)
         args[n++] = slice_head(slice_skip(names, request->name_at), request->name_len);
         args[n++] = number(queue, request->due_ms);
     }
+    args[n++] = number(queue, it->count - parks);
+    for (unsigned i = 0; i < it->count; i++) {
+        const struct lease_request *request = &it->requests[i];
+        if (request->park)
+            continue;
+        args[n++] = queue_class_letter(request->class);
+        args[n++] = slice_head(slice_skip(names, request->name_at), request->name_len);
+        args[n++] = number(queue, request->jobs);
+        args[n++] = number(queue, request->visit_ms);
+    }
+    n = discoveries_add(it, args, n);
     STAT_ADD(queue->stats.leases, 1);
     redis_send(partition->server->redis, &it->call, args, n);
 }
 
 void partition_asks_send(struct queue_partition *partition)
 {
-    if (partition->state != PARTITION_OWNED || !partition_up(partition) ||
-        partition->queue->stopping)
+    if (!partition_leasing(partition) || !partition_up(partition) || partition->queue->stopping)
         return;
     struct list *node;
     while ((node = list_pop_front(&partition->asks)) != NULL)
@@ -169,31 +192,17 @@ void partition_asks_send(struct queue_partition *partition)
 
 /* ---- and back ---- */
 
-/* One destination's part of the reply. False when the reply ends too early. */
-static bool leased(struct queue_partition *partition, const struct redis_value *reply, size_t *at,
-                   uint64_t epoch)
+/* The jobs of one group, appended to `jobs`. */
+static unsigned group_take(struct queue_partition *partition, const struct job_group *group,
+                           const struct redis_value *records, uint64_t n, uint64_t epoch,
+                           struct list *jobs)
 {
     struct queue *queue = partition->queue;
-    if (*at + 3 > reply->count)
-        return false;
-    struct slice destination = reply->items[*at].text;
-    uint64_t waiting = redis_value_u64(&reply->items[*at + 1]);
-    uint64_t n = redis_value_u64(&reply->items[*at + 2]);
-    *at += 3;
-    if (n > reply->count - *at)
-        return false;
-    if (n == 0) {
-        if (waiting == 0)
-            queue->events->drained(queue->user, partition, destination);
-        return true;
-    }
-    struct list jobs;
-    list_init(&jobs);
     unsigned count = 0;
     for (uint64_t i = 0; i < n; i++) {
         /* What can't be read stays in flight, so that nothing is lost, and is reported again at
          * each sweep. */
-        struct held_job *held = held_job_create(partition, reply->items[*at + i].text, epoch);
+        struct held_job *held = held_job_create(partition, records[i].text, group, epoch);
         if (!held)
             continue;
         if (map_get(&partition->held, held->job.id)) {
@@ -204,13 +213,52 @@ static bool leased(struct queue_partition *partition, const struct redis_value *
             continue;
         }
         map_put(&partition->held, held->job.id, held);
-        list_push_back(&jobs, &held->job.node);
+        list_push_back(jobs, &held->job.node);
         count++;
     }
-    *at += n;
+    return count;
+}
+
+/* One destination and class of the reply: class, destination, waiting, groups, then for each group
+ * submission, flow, stream, pool, accepted, n and n records. False when it ends too early. */
+static bool leased(struct queue_partition *partition, const struct redis_value *reply, size_t *at,
+                   uint64_t epoch)
+{
+    struct queue *queue = partition->queue;
+    enum queue_class class;
+    if (*at + 4 > reply->count || !queue_class_of_letter(reply->items[*at].text, &class))
+        return false;
+    struct slice destination = reply->items[*at + 1].text;
+    uint64_t waiting = redis_value_u64(&reply->items[*at + 2]),
+             groups = redis_value_u64(&reply->items[*at + 3]);
+    *at += 4;
+    struct list jobs;
+    list_init(&jobs);
+    unsigned count = 0;
+    for (; groups > 0; groups--) {
+        if (*at + 6 > reply->count)
+            return false;
+        const struct redis_value *items = &reply->items[*at];
+        struct job_group group = {
+            .destination = destination,
+            .flow = items[1].text,
+            .stream = items[2].text,
+            .pool = items[3].text,
+            .class = class,
+            .accepted_ms = (int64_t)redis_value_u64(&items[4]),
+        };
+        uint64_t n = redis_value_u64(&items[5]);
+        *at += 6;
+        if (n > reply->count - *at)
+            return false;
+        count += group_take(partition, &group, items + 6, n, epoch, &jobs);
+        *at += n;
+    }
     STAT_ADD(queue->stats.leased, count);
     if (count > 0)
-        queue->events->leased(queue->user, partition, destination, &jobs, count, waiting);
+        queue->events->leased(queue->user, partition, destination, class, &jobs, count, waiting);
+    else if (waiting == 0)
+        queue->events->drained(queue->user, partition, destination, class);
     return true;
 }
 
@@ -218,11 +266,12 @@ static void lease_done(struct redis_call *call, const struct redis_value *reply)
 {
     struct lease_call *it = CONTAINER_OF(call, struct lease_call, call);
     struct queue_partition *partition = it->partition;
-    if (it->discover_jobs)
-        partition->discovering = false;
+    for (unsigned class = 0; class < QUEUE_CLASSES; class ++)
+        if (it->discover[class].jobs)
+            partition->discovering[class] = false;
     if (!reply || redis_value_is(reply, "STALE")) {
         /* Asked again under the next epoch; the sweep brings back what was popped for nobody. */
-        it->discover_jobs = 0;
+        memset(it->discover, 0, sizeof it->discover);
         list_push_back(&partition->asks, &it->node);
         if (reply)
             partition_stale(partition);

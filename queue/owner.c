@@ -37,10 +37,12 @@ static void acquired(struct queue_partition *partition, uint64_t epoch, uint64_t
              (unsigned long long)epoch);
     partition->lease_until_ms = partition->asked_ms + queue->options.owner_lease_ms;
     partition->state = PARTITION_OWNED;
+    partition->draining = false;
     /* Repeated outcomes go first: a job whose outcome an earlier epoch recorded could be leased
      * again. */
     partition_acks_send(partition, true);
     partition_sweep(partition);
+    partition_tick(partition);
     queue_flush_later(queue);
 }
 
@@ -73,7 +75,7 @@ void partition_acquire(struct queue_partition *partition)
     if (partition->owner_busy)
         return;
     partition->state = PARTITION_ACQUIRING;
-    partition->asked_ms = ring_now_ms(queue->ring);
+    partition->tried_ms = partition->asked_ms = ring_now_ms(queue->ring);
     partition->owner_busy = true;
     partition->owner_call = (struct redis_call){ .done = acquire_done };
     struct slice args[9] = {
@@ -109,7 +111,10 @@ static void give_up_done(struct redis_call *call, const struct redis_value *repl
     struct queue_partition *partition = CONTAINER_OF(call, struct queue_partition, owner_call);
     (void)reply; /* at worst the lease runs out by itself */
     partition->owner_busy = false;
+    partition->epoch = partition->since = 0;
+    partition->draining = false;
     queue_stop_drain(partition->queue);
+    queue_recordable_update(partition->queue);
 }
 
 static void renew_send(struct queue_partition *partition,

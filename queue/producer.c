@@ -266,7 +266,7 @@ bool producer_begin(struct producer *producer, const struct producer_submission 
         now + 1000 * (submission->expires_in_s ? submission->expires_in_s : EXPIRES_DEFAULT_S);
     char *object = submission_object(NULL, submission->from, content, now, expires);
     json_decref(content);
-    struct queue_key key = queue_key_global(producer->name_space, "s:", slice_str(id));
+    struct queue_key key = queue_key_submission(producer->name_space, "s:", slice_str(id));
     char expiry[24];
     snprintf(expiry, sizeof expiry, "%lld", (long long)(expires / 1000 + QUEUE_OBJECT_GRACE_S));
     bool ok =
@@ -403,7 +403,7 @@ bool producer_totals(struct producer *producer, const char *id, struct producer_
     *out = (struct producer_totals){ 0 };
     for (unsigned p = 0; p < producer->partitions; p++) {
         struct queue_key key =
-            id ? queue_key_partition(producer->name_space, p, "c:", slice_str(id))
+            id ? queue_key_partition(producer->name_space, p, "g:", slice_str(id))
                : queue_key_partition(producer->name_space, p, "n", SLICE(""));
         pipeline(producer, "HGETALL", &key, NULL);
     }
@@ -430,19 +430,23 @@ bool producer_depth(struct producer *producer, struct producer_depth *out, struc
     for (unsigned p = 0; p < producer->partitions; p++) {
         struct queue_key retry = queue_key_partition(producer->name_space, p, "t", SLICE(""));
         struct queue_key inflight = queue_key_partition(producer->name_space, p, "i", SLICE(""));
-        struct queue_key ready = queue_key_partition(producer->name_space, p, "r:b", SLICE(""));
         pipeline(producer, "ZCARD", &retry, NULL);
         pipeline(producer, "HLEN", &inflight, NULL);
-        pipeline(producer, "ZCARD", &ready, NULL);
+        for (unsigned class = 0; class < 3; class ++) {
+            struct queue_key ready =
+                queue_key_partition(producer->name_space, p, "r:", slice_of("tdb" + class, 1));
+            pipeline(producer, "ZCARD", &ready, NULL);
+        }
     }
     bool ok = true;
-    for (unsigned i = 0; i < 2 + 3 * producer->partitions; i++) {
+    for (unsigned i = 0; i < 2 + 5 * producer->partitions; i++) {
         uint64_t *const first[2] = { &out->submit_entries, &out->dead_letters };
-        uint64_t *const each[3] = { &out->retrying, &out->in_flight, &out->destinations };
+        uint64_t *const each[5] = { &out->retrying, &out->in_flight, &out->destinations,
+                                    &out->destinations, &out->destinations };
         redisReply *reply = next_reply(producer, ok ? err : NULL);
         if (!reply)
             return false;
-        *(i < 2 ? first[i] : each[(i - 2) % 3]) += reply_u64(reply);
+        *(i < 2 ? first[i] : each[(i - 2) % 5]) += reply_u64(reply);
         ok = producer_reply_done(producer, reply, ok ? err : NULL) && ok;
     }
     return ok;

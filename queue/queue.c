@@ -53,10 +53,126 @@ void queue_recordable_update(struct queue *queue)
     queue->events->recordable(queue->user, yes);
 }
 
+struct slice queue_class_letter(enum queue_class class)
+{
+    switch (class) {
+    case QUEUE_TRANSACTIONAL:
+        return SLICE("t");
+    case QUEUE_DEADLINE:
+        return SLICE("d");
+    case QUEUE_BULK:
+    case QUEUE_CLASSES:
+        break;
+    }
+    return SLICE("b");
+}
+
+bool queue_class_of_letter(struct slice letter, enum queue_class *out)
+{
+    for (enum queue_class class = 0; class < QUEUE_CLASSES; class ++)
+        if (slice_eq(letter, queue_class_letter(class))) {
+            *out = class;
+            return true;
+        }
+    return false;
+}
+
+const char *queue_class_name(enum queue_class class)
+{
+    switch (class) {
+    case QUEUE_TRANSACTIONAL:
+        return "transactional";
+    case QUEUE_DEADLINE:
+        return "deadline";
+    case QUEUE_BULK:
+    case QUEUE_CLASSES:
+        break;
+    }
+    return "bulk";
+}
+
+/* ---- commands that nobody waits for ---- */
+
+static void loose_done(struct redis_call *call, const struct redis_value *reply)
+{
+    struct loose_call *it = CONTAINER_OF(call, struct loose_call, call);
+    if (reply && reply->type == VALUE_ERROR)
+        queue_fault(redis_set_data(it->server), "a side command", reply);
+    list_push_front(&it->queue->free_loose, &it->node);
+}
+
+void queue_send_loose(struct queue *queue, struct redis *server, const struct slice *args,
+                      unsigned count)
+{
+    struct list *node = list_pop_front(&queue->free_loose);
+    struct loose_call *it =
+        node ? LIST_ENTRY(node, struct loose_call, node) : mem_alloc(sizeof *it);
+    *it = (struct loose_call){ .queue = queue, .server = server, .call.done = loose_done };
+    list_init(&it->node);
+    redis_send(server, &it->call, args, count);
+}
+
+void queue_release_content(struct queue_partition *partition, struct slice submission)
+{
+    struct queue *queue = partition->queue;
+    struct queue_key open = queue_key_submission(queue->name_space, "o:", submission),
+                     object = queue_key_submission(queue->name_space, "s:", submission);
+    struct redis *redis = redis_set_server(queue->redis, queue_key_slice(&open));
+    struct queue_server *server = redis ? redis_set_data(redis) : NULL;
+    if (!server || !server->ready || !redis_up(redis))
+        return; /* it stays until it expires */
+    char index[12];
+    snprintf(index, sizeof index, "%u", partition->index);
+    struct slice args[6] = { SLICE("EVALSHA"),
+                             script_sha(&server->scripts, SCRIPT_RELEASE),
+                             SLICE("2"),
+                             queue_key_slice(&open),
+                             queue_key_slice(&object),
+                             slice_str(index) };
+    queue_send_loose(queue, redis, args, 6);
+}
+
+/* Copies a text to where `at` points, and moves that on. */
+static struct slice text_place(char **at, struct slice text)
+{
+    if (text.len)
+        memcpy(*at, text.ptr, text.len);
+    *at += text.len;
+    return slice_of(*at - text.len, text.len);
+}
+
+static void sites_forget(struct queue *queue)
+{
+    size_t cursor = 0;
+    struct map_entry *entry;
+    while ((entry = map_next(&queue->sites, &cursor)) != NULL)
+        free(entry->value);
+    map_free(&queue->sites);
+}
+
+void queue_site(struct queue_partition *partition, struct slice destination, struct slice hosts)
+{
+    struct queue *queue = partition->queue;
+    const struct site_hosts *known = map_get(&queue->sites, destination);
+    if ((known && slice_eq(known->hosts, hosts)) || !partition_up(partition))
+        return;
+    if (queue->sites.count >= SITES_MAX)
+        sites_forget(queue);
+    free(map_remove(&queue->sites, destination));
+    struct site_hosts *entry = mem_alloc(sizeof *entry + destination.len + hosts.len);
+    char *at = entry->data;
+    entry->destination = text_place(&at, destination);
+    entry->hosts = text_place(&at, hosts);
+    map_put(&queue->sites, entry->destination, entry);
+    struct queue_key key = queue_key_partition(queue->name_space, partition->index, "l", SLICE(""));
+    struct slice args[4] = { SLICE("HSET"), queue_key_slice(&key), destination, hosts };
+    queue_send_loose(queue, partition->server->redis, args, 4);
+}
+
 /* ---- job blocks ---- */
 
 struct held_job *held_job_create(struct queue_partition *partition, struct slice bytes,
-                                 uint64_t epoch)
+                                 const struct job_group *group, uint64_t epoch)
 {
     struct queue *queue = partition->queue;
     struct record record;
@@ -67,7 +183,8 @@ struct held_job *held_job_create(struct queue_partition *partition, struct slice
         return NULL;
     }
     size_t values_bytes = record.value_count * sizeof(struct slice);
-    size_t size = sizeof(struct held_job) + values_bytes + bytes.len;
+    size_t size = sizeof(struct held_job) + values_bytes + bytes.len + group->destination.len +
+                  group->flow.len + group->stream.len;
     size_t class = (size + BLOCK_STEP - 1) / BLOCK_STEP;
     struct held_job *held;
     if (class < BLOCK_CLASSES) {
@@ -84,13 +201,16 @@ struct held_job *held_job_create(struct queue_partition *partition, struct slice
 #define MOVED(s) ((struct slice){ copy + ((s).ptr - bytes.ptr), (s).len })
     for (uint32_t i = 0; i < record.value_count; i++)
         values[i] = MOVED(queue->values[i]);
+    struct slice pool = slice_head(group->pool, MIN_OF(group->pool.len, sizeof held->pool));
     *held = (struct held_job){
         .epoch = epoch,
         .block_class = (uint32_t)class,
+        .accepted_ms = group->accepted_ms,
         .job = {
             .partition = partition,
             .id = MOVED(record.id),
             .submission = MOVED(record.id),
+            .class = group->class,
             .recipient = MOVED(record.recipient),
             .last_reply = MOVED(record.last_reply),
             .attempts = record.attempts,
@@ -103,6 +223,15 @@ struct held_job *held_job_create(struct queue_partition *partition, struct slice
         },
     };
 #undef MOVED
+    copy += bytes.len;
+    held->job.destination = text_place(&copy, group->destination);
+    struct slice flow = text_place(&copy, group->flow);
+    held->job.tenant = slice_cut(&flow, '/');
+    held->job.campaign = flow;
+    held->job.stream = text_place(&copy, group->stream);
+    if (pool.len)
+        memcpy(held->pool, pool.ptr, pool.len);
+    held->job.pool = slice_of(held->pool, pool.len);
     while (held->job.submission.ptr[--held->job.submission.len] != '-')
         continue;
     list_init(&held->job.node);
@@ -148,7 +277,7 @@ static void load_done(struct redis_call *call, const struct redis_value *reply)
 /* False while the server of its key isn't ready: it stays in line. */
 static bool load_send(struct queue *queue, struct queue_load *load)
 {
-    struct queue_key key = queue_key_global(queue->name_space, "s:", load->submission);
+    struct queue_key key = queue_key_submission(queue->name_space, "s:", load->submission);
     struct redis *redis = redis_set_server(queue->redis, queue_key_slice(&key));
     if (!redis || !((struct queue_server *)redis_set_data(redis))->ready)
         return false;
@@ -200,13 +329,28 @@ static void renew_timer_fired(struct ring_timer *timer)
         return;
     for (unsigned i = 0; i < queue->count; i++) {
         struct queue_partition *partition = &queue->partitions[i];
-        if (!partition_up(partition))
-            continue;
-        if (partition->state == PARTITION_OWNED)
+        if (partition->state == PARTITION_OWNED && partition_up(partition))
             partition_renew(partition);
-        else if (partition->state == PARTITION_FREE)
-            partition_acquire(partition);
     }
+}
+
+static void tick_timer_fired(struct ring_timer *timer)
+{
+    struct queue *queue = CONTAINER_OF(timer, struct queue, tick_timer);
+    ring_timer_start(queue->ring, timer, TICK_MS);
+    if (queue->stopping)
+        return;
+    for (unsigned i = 0; i < queue->count; i++)
+        partition_tick(&queue->partitions[i]);
+    shares_balance(queue);
+}
+
+static void join_timer_fired(struct ring_timer *timer)
+{
+    struct queue *queue = CONTAINER_OF(timer, struct queue, join_timer);
+    ring_timer_start(queue->ring, timer, JOIN_MS);
+    if (!queue->stopping)
+        shares_join(queue);
 }
 
 /* ---- totals ---- */
@@ -271,7 +415,8 @@ static void stats_timer_fired(struct ring_timer *timer)
         return;
     for (unsigned i = 0; i < queue->count; i++) {
         struct queue_partition *partition = &queue->partitions[i];
-        if (!partition_up(partition))
+        /* Each worker of a node asks about its part of all partitions, whoever owns them. */
+        if (!partition_up(partition) || i % queue->options.workers != queue->options.worker)
             continue; /* counts as it last did */
         partition->counts_call = (struct redis_call){ .done = counts_done };
         partition->retry_call = (struct redis_call){ .done = retry_done };
@@ -307,8 +452,11 @@ static void partitions_attach(struct queue *queue)
         if (partition->server || !server || !server->ready)
             continue;
         partition->server = server;
-        partition_acquire(partition);
+        if (partition->wanted || partition->held.count > 0 || !list_empty(&partition->acks))
+            partition_acquire(partition);
     }
+    if (!ring_timer_running(&queue->join_timer) && queue->servers_ready > 0 && !queue->stopping)
+        join_timer_fired(&queue->join_timer);
     queue_recordable_update(queue);
     queue_flush_later(queue);
 }
@@ -427,7 +575,7 @@ static void on_down(void *user, struct redis *redis)
             continue;
         partition->server = NULL;
         partition->state = PARTITION_FREE;
-        partition->discovering = false;
+        memset(partition->discovering, 0, sizeof partition->discovering);
     }
     partitions_attach(queue); /* another one may serve them already */
 }
@@ -459,6 +607,8 @@ static void on_stopped(void *user)
     ring_timer_stop(&queue->ack_timer);
     ring_timer_stop(&queue->stats_timer);
     ring_timer_stop(&queue->stop_timer);
+    ring_timer_stop(&queue->tick_timer);
+    ring_timer_stop(&queue->join_timer);
     ring_task_cancel(&queue->flush);
     queue->stopped(queue->stopped_user);
 }
@@ -497,7 +647,7 @@ static void options_defaults(struct queue_options *options)
     options->name_space = options->name_space ? options->name_space : "e";
     options->partitions = options->partitions ? options->partitions : 16;
     options->workers = options->workers ? options->workers : 1;
-    options->owner_lease_ms = options->owner_lease_ms ? options->owner_lease_ms : 8000;
+    options->owner_lease_ms = options->owner_lease_ms ? options->owner_lease_ms : 6000;
     options->job_lease_ms = options->job_lease_ms ? options->job_lease_ms : 7200000;
     options->ack_batch_max = options->ack_batch_max ? MIN_OF(options->ack_batch_max, 1000u) : 256;
     options->ack_delay_ms = options->ack_delay_ms ? options->ack_delay_ms : 20;
@@ -560,12 +710,12 @@ bool queue_create(struct queue **out, struct ring *ring, const struct queue_opti
     snprintf(queue->events_max_text, sizeof queue->events_max_text, "%llu",
              (unsigned long long)(checked.events_max / checked.partitions + 1));
     queue->values = mem_array(QUEUE_RECORD_VALUES_MAX, sizeof *queue->values);
-    queue->partitions =
-        mem_array(checked.partitions / checked.workers + 1, sizeof *queue->partitions);
-    for (unsigned i = checked.worker; i < checked.partitions; i += checked.workers)
+    queue->partitions = mem_array(checked.partitions, sizeof *queue->partitions);
+    for (unsigned i = 0; i < checked.partitions; i++)
         partition_init(queue, &queue->partitions[queue->count++], i);
+    map_init(&queue->sites, rng_next(ring_rng(ring)));
     struct list *const lists[] = { &queue->free_batches, &queue->free_asks, &queue->free_loads,
-                                   &queue->loads, &queue->loads_sent };
+                                   &queue->free_loose,   &queue->loads,     &queue->loads_sent };
     for (size_t i = 0; i < ARRAY_LEN(lists); i++)
         list_init(lists[i]);
     for (size_t i = 0; i < BLOCK_CLASSES; i++)
@@ -574,6 +724,8 @@ bool queue_create(struct queue **out, struct ring *ring, const struct queue_opti
     ring_timer_init(&queue->ack_timer, ack_timer_fired);
     ring_timer_init(&queue->stats_timer, stats_timer_fired);
     ring_timer_init(&queue->stop_timer, stop_timer_fired);
+    ring_timer_init(&queue->tick_timer, tick_timer_fired);
+    ring_timer_init(&queue->join_timer, join_timer_fired);
     ring_task_init(&queue->flush, flush_run);
     *out = queue;
     return true;
@@ -584,6 +736,7 @@ void queue_start(struct queue *queue)
     redis_set_start(queue->redis);
     ring_timer_start(queue->ring, &queue->renew_timer, queue->options.owner_lease_ms / 4);
     ring_timer_start(queue->ring, &queue->stats_timer, 0);
+    ring_timer_start(queue->ring, &queue->tick_timer, TICK_MS);
 }
 
 void queue_stop_drain(struct queue *queue)
@@ -597,8 +750,10 @@ void queue_stop_drain(struct queue *queue)
             partition_give_up(partition);
         busy = busy || !list_empty(&partition->acks) || partition->owner_busy;
     }
-    if (!busy)
-        redis_set_stop(queue->redis);
+    if (busy)
+        return;
+    shares_leave(queue);
+    redis_set_stop(queue->redis);
 }
 
 static void drain_run(struct ring_task *task)
@@ -634,6 +789,7 @@ static void partition_free(struct queue_partition *partition)
         ack_batch_free(batch);
     }
     partition_asks_drop(partition);
+    partition_orders_free(partition);
     map_free(&partition->held);
 }
 
@@ -659,6 +815,9 @@ void queue_destroy(struct queue **queue)
     }
     while ((node = list_pop_front(&it->free_loads)) != NULL)
         free(LIST_ENTRY(node, struct load_call, node));
+    while ((node = list_pop_front(&it->free_loose)) != NULL)
+        free(LIST_ENTRY(node, struct loose_call, node));
+    sites_forget(it);
     for (size_t i = 0; i < BLOCK_CLASSES; i++)
         while ((node = list_pop_front(&it->blocks[i])) != NULL)
             free(LIST_ENTRY(node, struct held_job, job.lease_node));

@@ -19,6 +19,16 @@ struct queue_partition;
 
 struct queue_journal;
 
+/** Classes, in the order in which they are served. */
+enum queue_class {
+    QUEUE_TRANSACTIONAL, /* 't': somebody waits for it */
+    QUEUE_DEADLINE,      /* 'd': worthless after its expiry; earliest expiry first */
+    QUEUE_BULK,          /* 'b' */
+    QUEUE_CLASSES,
+};
+/** "transactional", "deadline", "bulk". */
+const char *queue_class_name(enum queue_class class);
+
 enum queue_flags {
     QUEUE_JOB_MAYBE_DUPLICATE = 1 << 0, /* an earlier attempt's outcome is unknown */
 };
@@ -32,6 +42,10 @@ struct queue_job {
     struct slice id;         /* "SUBMISSION-N", ≤ 38 bytes */
     struct slice submission; /* the part before the last '-' */
     struct slice recipient;  /* local@domain as submitted, checked */
+    struct slice destination;
+    struct slice tenant, campaign, stream; /* of its submission; may be empty */
+    struct slice pool; /* of sources: an operator moved it there; empty: as the submission says */
+    enum queue_class class;
     struct slice last_reply; /* of the attempt before, for people; may be empty */
     unsigned attempts;       /* earlier attempts that reached a server or a verdict */
     unsigned flags;
@@ -40,6 +54,8 @@ struct queue_job {
     int64_t leased_ms;    /* monotonic */
     int64_t deadline_ms;  /* monotonic: no end-of-data after it */
     int32_t journal_slot; /* the queue's; -1: none */
+    bool held;            /* a suspension, pause, cancellation or purge has it: to be released */
+    bool suppressed;      /* its address was suppressed after the lease: to be ended so */
     bool finished;        /* the queue's */
     void *user;           /* the holder's to use */
 };
@@ -80,12 +96,13 @@ enum queue_recovery {
 };
 
 struct queue_events {
-    /** Jobs of one destination were leased (list of queue_job.node). `waiting`: how many are still
-     * queued there. */
+    /** Jobs of one destination and class were leased (list of queue_job.node). `waiting`: at least
+     * so many that could be leased now are still queued there in that class. */
     void (*leased)(void *user, struct queue_partition *partition, struct slice destination,
-                   struct list *jobs, unsigned count, uint64_t waiting);
-    /** queue_lease() found nothing more: a destination's queue is empty. */
-    void (*drained)(void *user, struct queue_partition *partition, struct slice destination);
+                   enum queue_class class, struct list *jobs, unsigned count, uint64_t waiting);
+    /** queue_lease() found nothing (more): nothing of this class can be leased there now. */
+    void (*drained)(void *user, struct queue_partition *partition, struct slice destination,
+                    enum queue_class class);
     /** A job that a dead engine (this node's earlier process) had in doubt. The callee ends it with
      * queue_finish(). Jobs without doubt go back to their queues without a call. */
     void (*recovered)(void *user, struct queue_job *job, enum queue_recovery what, unsigned code);
@@ -95,6 +112,13 @@ struct queue_events {
     /** The partition belongs to someone else now: its jobs can't be committed any more; the holder
      * ends each as soon as it can with queue_finish() (which records nothing). */
     void (*lost)(void *user, struct queue_partition *partition);
+    /** Operators' orders or suppressions changed: `held`, `suppressed` or `pool` of some leased
+     * jobs is new. Held ones that wait are released, suppressed ones ended; those under way run
+     * into queue_commit(), which refuses both. */
+    void (*changed)(void *user);
+    /** Another worker is to have the partition: no more leases come; the holder releases what waits
+     * and lets open transactions end. The queue gives it up when nothing is held any more. */
+    void (*draining)(void *user, struct queue_partition *partition);
     /** An acked outcome is durable: `lag_ms` since queue_finish(). For the latency figures; may be
      * NULL. */
     void (*acked)(void *user, unsigned count, int64_t lag_ms);
@@ -105,7 +129,7 @@ struct queue_options {
     const char *name_space;   /* prefix of all keys; "e" */
     unsigned partitions;      /* fixed at the first start on a Redis; 16 */
     const char *node;         /* stable id of this node (kept in the state directory) */
-    unsigned worker, workers; /* this worker owns the partitions p with p % workers == worker */
+    unsigned worker, workers; /* number of this worker in its node, and how many there are */
     unsigned owner_lease_ms;  /* 8000 */
     unsigned job_lease_ms;    /* 7,200,000: longer than the longest attempt */
     unsigned ack_batch_max;   /* 256 */
@@ -129,20 +153,24 @@ void queue_destroy(struct queue **queue);
 
 /* Requests below are collected during a turn and leave as one script call per partition. */
 
-/** Offers room for up to `jobs` more jobs of destinations that are due and not yet known here, at
- * most `per_destination` each. Each such destination isn't offered again for `visit_ms`, unless
- * queue_lease() asks for it by name. */
-void queue_discover(struct queue *queue, unsigned jobs, unsigned per_destination,
-                    unsigned visit_ms);
-/** Asks for up to `jobs` more jobs of one destination; 0 only keeps it from being discovered for
- * `visit_ms`. */
-void queue_lease(struct queue_partition *partition, struct slice destination, unsigned jobs,
-                 unsigned visit_ms);
-/** Keeps a destination out of discovery until `due_ms` (wall clock): destination-wide backoff. */
+/** Offers room for up to `jobs` more jobs of a class, of destinations that are due and weren't
+ * visited for that class lately, at most `per_destination` each. Each such destination isn't
+ * offered again in that class for `visit_ms`, unless queue_lease() asks for it by name. */
+void queue_discover(struct queue *queue, enum queue_class class, unsigned jobs,
+                    unsigned per_destination, unsigned visit_ms);
+/** Asks for up to `jobs` more jobs of one destination and class; 0 only keeps it from being
+ * discovered for `visit_ms`. */
+void queue_lease(struct queue_partition *partition, struct slice destination,
+                 enum queue_class class, unsigned jobs, unsigned visit_ms);
+/** Keeps a destination, in all classes, out of discovery until `due_ms` (wall clock):
+ * destination-wide backoff. */
 void queue_park(struct queue_partition *partition, struct slice destination, int64_t due_ms);
+/** Tells which hosts serve a destination, so that operators' orders can name a site: host names in
+ * lower case, with spaces between. Cheap to repeat: only a change is sent. */
+void queue_site(struct queue_partition *partition, struct slice destination, struct slice hosts);
 
-/** The fence: true if the job's lease is held by a margin and its outcome can be recorded; then the
- * journal says "end-of-data sent". */
+/** The fence: true if the job's lease is held by a margin, nothing holds or suppresses the job, and
+ * its outcome can be recorded; then the journal says "end-of-data sent". */
 MUST_USE bool queue_commit(struct queue_job *job);
 /** Ends the lease. The job's memory is the queue's again after the call; the outcome is on its way
  * to Redis, and is repeated until Redis has it (or the lease is lost). */

@@ -24,9 +24,9 @@ bool record_write(struct buf *out, const struct record *record)
     struct slice reply = record->last_reply;
     reply.len = MIN_OF(reply.len, (size_t)QUEUE_RECORD_REPLY_BYTES_MAX);
     bool ok = buf_append(out, record->id) && buf_append_char(out, '\t') &&
+              buf_append(out, record->recipient) && buf_append_char(out, '\t') &&
               varint_write(out, record->attempts) && varint_write(out, record->flags) &&
-              bytes_write(out, reply) && bytes_write(out, record->recipient) &&
-              varint_write(out, record->value_count);
+              bytes_write(out, reply) && varint_write(out, record->value_count);
     for (uint32_t i = 0; ok && i < record->value_count; i++)
         ok = bytes_write(out, record->values[i]);
     return ok;
@@ -73,12 +73,16 @@ bool record_parse(struct slice bytes, struct record *out, struct slice *values, 
     if (memchr(out->id.ptr, '-', out->id.len) == NULL)
         return err_set(err, ERR_INPUT, "job record: id without a submission");
     struct slice rest = slice_skip(bytes, (size_t)tab + 1);
+    tab =
+        slice_find(slice_head(rest, MIN_OF(rest.len, (size_t)QUEUE_RECIPIENT_BYTES_MAX + 1)), '\t');
+    if (tab <= 0)
+        return err_set(err, ERR_INPUT, "job record %.*s: no recipient", SLICE_FMT(out->id));
+    out->recipient = slice_head(rest, (size_t)tab);
+    rest = slice_skip(rest, (size_t)tab + 1);
     if (!varint_take(&rest, &out->attempts) || !varint_take(&rest, &out->flags) ||
-        !bytes_take(&rest, &out->last_reply) || !bytes_take(&rest, &out->recipient) ||
-        !varint_take(&rest, &out->value_count))
+        !bytes_take(&rest, &out->last_reply) || !varint_take(&rest, &out->value_count))
         return err_set(err, ERR_INPUT, "job record %.*s: malformed", SLICE_FMT(out->id));
-    if (out->recipient.len == 0 || out->recipient.len > QUEUE_RECIPIENT_BYTES_MAX ||
-        out->value_count > QUEUE_RECORD_VALUES_MAX)
+    if (out->value_count > QUEUE_RECORD_VALUES_MAX)
         return err_set(err, ERR_INPUT, "job record %.*s: out of bounds", SLICE_FMT(out->id));
     if (out->value_count > values_max)
         return err_set(err, ERR_LIMIT, "job record %.*s: %u values", SLICE_FMT(out->id),

@@ -2,10 +2,10 @@
 /* A job as it lies in Redis: the bytes of one element of a destination's list, built for size
  * (queue/README.md, "The record"):
  *
- *   id TAB attempts flags last_reply recipient count value…
+ *   id TAB recipient TAB attempts flags last_reply count value…
  *
  * Numbers are varints (7 bits a byte, low first, high bit: more follows), byte strings a varint
- * length and the bytes. Scripts read no further than the tab. */
+ * length and the bytes. Scripts read as far as last_reply. */
 #include "engine/base/buf.h"
 #include "engine/base/err.h"
 #include "engine/base/slice.h"

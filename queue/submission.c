@@ -273,6 +273,7 @@ bool submission_stored_parse(struct submission_stored *out, struct slice json, s
         return err_set(err, ERR_INPUT, "stored submission isn't JSON: %s", error.text);
     out->content = json_object_get(out->root, "content");
     out->entry = json_string_value(json_object_get(out->root, "entry"));
+    out->accepted_ms = json_integer_value(json_object_get(out->root, "accepted_at"));
     out->expires_ms = json_integer_value(json_object_get(out->root, "expires_at"));
     if (json_is_object(out->content))
         return true;

@@ -56,7 +56,7 @@ char *submission_object(const char *entry, struct slice from, const json_t *cont
 struct submission_stored {
     json_t *root, *content;
     const char *entry; /* may be NULL */
-    int64_t expires_ms;
+    int64_t accepted_ms, expires_ms;
 };
 MUST_USE bool submission_stored_parse(struct submission_stored *out, struct slice json,
                                       struct err *err);

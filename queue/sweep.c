@@ -9,7 +9,7 @@
 
 struct inflight_entry { /* "EPOCH NODE DEADLINE DESTINATION\tRECORD" */
     uint64_t epoch;
-    struct slice node, record;
+    struct slice node, destination, record;
 };
 
 static bool inflight_parse(struct slice value, struct inflight_entry *out)
@@ -20,6 +20,8 @@ static bool inflight_parse(struct slice value, struct inflight_entry *out)
     out->record = slice_skip(value, (size_t)tab + 1);
     struct slice epoch = slice_cut(&value, ' ');
     out->node = slice_cut(&value, ' ');
+    slice_cut(&value, ' ');
+    out->destination = slice_cut(&value, '\t');
     return slice_to_u64(epoch, &out->epoch);
 }
 
@@ -31,7 +33,9 @@ static void take_back(struct queue_partition *partition, struct slice id, struct
         return;
     struct held_job *held = NULL;
     if (inflight_parse(value, &entry))
-        held = held_job_create(partition, entry.record, entry.epoch);
+        held =
+            held_job_create(partition, entry.record,
+                            &(struct job_group){ .destination = entry.destination }, entry.epoch);
     if (!held || !slice_eq(held->job.id, id)) {
         log_error(queue->options.log, "inflight-malformed",
                   "partition %u: what is in flight as '%.*s' can't be read", partition->index,

@@ -38,7 +38,7 @@ static void lease_hungry(struct deliver *deliver)
         unsigned n = MIN_OF(window - destination->held, cap - deliver->held - asked);
         destination->lease_asked = true;
         asked += n;
-        queue_lease(destination->partition, destination->name, n, DELIVER_VISIT_MS);
+        queue_lease(destination->partition, destination->name, QUEUE_BULK, n, DELIVER_VISIT_MS);
     }
 }
 
@@ -51,8 +51,9 @@ static void pump(struct deliver *deliver)
     if (deliver->held < deliver->options.jobs_max &&
         now - deliver->discovered_ms >= DISCOVER_IDLE_MS) {
         deliver->discovered_ms = now;
-        queue_discover(deliver->queue, deliver->options.jobs_max - deliver->held,
-                       window_of(deliver), DELIVER_VISIT_MS);
+        for (enum queue_class class = 0; class < QUEUE_CLASSES; class ++)
+            queue_discover(deliver->queue, class, deliver->options.jobs_max - deliver->held,
+                           window_of(deliver), DELIVER_VISIT_MS);
     }
     bool more = !list_empty(&deliver->hungry) && deliver->held < deliver->options.jobs_max;
     ring_timer_start(deliver->ring, &deliver->pump_timer, more ? PUMP_MS : DISCOVER_IDLE_MS);
@@ -74,12 +75,13 @@ void deliver_pump_soon(struct deliver *deliver)
 /* ---- the queue's events ---- */
 
 static void on_leased(void *user, struct queue_partition *partition, struct slice name,
-                      struct list *jobs, unsigned count, uint64_t waiting)
+                      enum queue_class class, struct list *jobs, unsigned count, uint64_t waiting)
 {
     struct deliver *deliver = user;
     struct destination *destination = destination_get(deliver, partition, name);
     struct list *node;
-    destination->queued = waiting;
+    if (class == QUEUE_BULK)
+        destination->queued = waiting;
     destination->lease_asked = false;
     stat_add(&deliver->stats.leased, count);
     int64_t wall = ring_wall_ms(deliver->ring);
@@ -94,9 +96,11 @@ static void on_leased(void *user, struct queue_partition *partition, struct slic
     destination_refill(destination);
 }
 
-static void on_drained(void *user, struct queue_partition *partition, struct slice name)
+static void on_drained(void *user, struct queue_partition *partition, struct slice name,
+                       enum queue_class class)
 {
     struct deliver *deliver = user;
+    (void)class;
     (void)partition;
     struct destination *destination = map_get(&deliver->destinations, name);
     if (!destination)

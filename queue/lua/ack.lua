@@ -5,76 +5,78 @@
 -- ARGV  epoch, events to keep, seconds to keep a submission's counters,
 --       (id, submission, kind, unknown 0|1, due in ms, record, event) each; kind is the terminal counter's name,
 --       "retry" or "release"; an empty record: as it was leased
--- Reply "STALE" or the number of jobs that were in flight
+-- Reply "STALE" or {number of jobs that were in flight, submissions without an open job here …}
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
     return 'STALE'
 end
-local prefix = string.sub(KEYS[1], 1, -2)
-local ready, inflight, retry, events = prefix .. 'r:b', prefix .. 'i', prefix .. 't', prefix .. 'ev'
-redis.call('ZCARD', ready) -- A wrong type must fail before anything is written.
-redis.call('HLEN', inflight)
-redis.call('ZCARD', retry)
-redis.call('XLEN', events)
-redis.call('HLEN', prefix .. 'n')
-local ids = {}
+--include base
+--include submission
+--include count
+--include queue
+local inflight, retry, events = prefix .. 'i', prefix .. 't', prefix .. 'ev'
+local ids, seen, ended = {}, {}, 0
 for a = 4, #ARGV, 7 do
     ids[#ids + 1] = ARGV[a]
 end
-local held, all, each, ended, now = {}, {}, {}, 0, nil
-for i, value in ipairs(redis.call('HMGET', inflight, unpack(ids))) do
-    held[ids[i]] = value
-end
-redis.call('HDEL', inflight, unpack(ids))
+local values = call('HMGET', inflight, unpack(ids))
 
-local function count(sums, name)
-    local fields = each[sums] or {}
-    each[sums] = fields
-    fields[name] = (fields[name] or 0) + 1
-    all[name] = (all[name] or 0) + 1
+local function destination(value)
+    return string.match(value, '^%S+ %S+ %S+ ([^\t]*)\t(.*)$')
 end
 
-local function back(kind, value, due, record)
-    local dest, leased = string.match(value, '^%S+ %S+ %S+ ([^\t]*)\t(.*)$')
-    record = record ~= '' and record or leased
-    if kind == 'retry' then
-        redis.call('ZADD', retry, due, dest .. '\t' .. record)
-        return
-    end
-    if not now then
-        local time = redis.call('TIME')
-        now = time[1] * 1000 + math.floor(time[2] / 1000)
-    end
-    redis.call('LPUSH', prefix .. 'q:b:' .. dest, record)
-    redis.call('ZADD', ready, 'NX', now, dest)
-end
-
+-- What could fail comes before the first write.
 for i, id in ipairs(ids) do
-    local value = held[id]
+    if values[i] and not seen[id] then
+        local g = submission(ARGV[7 * i - 2])
+        if ARGV[7 * i - 1] == 'release' then
+            check(destination(values[i]), g)
+        end
+        seen[id] = true
+    else
+        values[i] = false -- The same job twice in one call ends once.
+    end
+end
+call('HDEL', inflight, unpack(ids))
+
+-- A metered campaign may lease again what comes back.
+local metered = {}
+local function refund(flow)
+    metered[flow] = metered[flow] or call('HMGET', prefix .. 'c:' .. flow, 'metered', 'leased')
+    local left = metered[flow]
+    if left[1] == '1' and tonumber(left[2] or 0) > 0 then
+        left[2] = left[2] - 1
+        count_flow(flow, 'budget', 1)
+        count_flow(flow, 'leased', -1)
+    end
+end
+
+for i, value in ipairs(values) do
     if value then
         local a = 7 * i - 3
-        local kind = ARGV[a + 2]
-        held[id] = false -- The same job twice in one call ends once.
+        local kind, g = ARGV[a + 2], submission(ARGV[a + 1])
         ended = ended + 1
         if kind == 'retry' or kind == 'release' then
-            back(kind, value, ARGV[a + 4], ARGV[a + 5])
+            local dest, leased = destination(value)
+            local record = ARGV[a + 5] ~= '' and ARGV[a + 5] or leased
+            if kind == 'retry' then
+                call('ZADD', retry, math.min(ARGV[a + 4], g.expires), dest .. '\t' .. record)
+                count_job(g, 'deferred', 1)
+            else
+                put('LPUSH', dest, g, { record }, 1, 1)
+                refund(g.flow)
+            end
+        else
+            count_end(g, kind, 1)
         end
         if kind ~= 'release' then
-            count(ARGV[a + 1], kind == 'retry' and 'deferred' or kind)
             if ARGV[a + 3] == '1' then
-                count(ARGV[a + 1], 'unknown')
+                count_job(g, 'unknown', 1)
             end
-            redis.call('XADD', events, '*', 'e', ARGV[a + 6])
+            call('XADD', events, '*', 'e', ARGV[a + 6])
         end
     end
 end
-redis.call('XTRIM', events, 'MAXLEN', '~', ARGV[2])
-for name, n in pairs(all) do
-    redis.call('HINCRBY', prefix .. 'n', name, n)
-end
-for sums, fields in pairs(each) do
-    for name, n in pairs(fields) do
-        redis.call('HINCRBY', prefix .. 'c:' .. sums, name, n)
-    end
-    redis.call('EXPIRE', prefix .. 'c:' .. sums, ARGV[3])
-end
-return ended
+call('XTRIM', events, 'MAXLEN', '~', ARGV[2])
+local finished = counted(ARGV[3])
+table.insert(finished, 1, ended)
+return finished

@@ -1,74 +1,85 @@
 #!lua flags=allow-oom
--- Leases jobs: moves them from their destinations' queues to the in-flight hash. Brings due retries back first.
+-- Leases jobs: moves them from their queues to the in-flight hash, class by class, tenants and campaigns in fair shares.
 -- KEYS  ns:{p}:e epoch (gives the partition's prefix, too)
--- ARGV  epoch, node, job lease in ms, retries to bring back at most,
---       discover: jobs, jobs per destination, visit in ms,
---       number of requests, (destination, jobs, visit in ms) each, then parks: (destination, due in ms) each
--- Reply "STALE" or {now in ms, (destination, still waiting, n, n records) each}
+-- ARGV  epoch, node, job lease in ms, seconds to keep a submission's counters,
+--       parks: n, (destination, until ms or 0) each,
+--       requests: n, (class, destination, jobs, visit in ms) each,
+--       discoveries: n, (class, jobs, jobs per destination, visit in ms) each
+-- Reply "STALE" or {now in ms, (class, destination, waiting, groups,
+--       (submission, flow, stream, pool, accepted ms, n, n records) each) each}
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
     return 'STALE'
 end
-local prefix = string.sub(KEYS[1], 1, -2)
-local ready, inflight, retry = prefix .. 'r:b', prefix .. 'i', prefix .. 't'
-redis.call('ZCARD', ready) -- A wrong type must fail before anything is written.
-redis.call('HLEN', inflight)
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local lease = string.format('%s %s %.0f ', ARGV[1], ARGV[2], now + ARGV[3])
-local out = { string.format('%.0f', now) }
+--include base
+--include submission
+--include record
+--include count
+--include queue
+--include event
+--include orders
+--include suppressed
+local out, size = { string.format('%.0f', now) }, 1
+local prefixed = string.format('%s %s %.0f ', ARGV[1], ARGV[2], now + ARGV[3])
+--include serve
+--include share
 
-local function take(dest, jobs, visit)
-    local key = prefix .. 'q:b:' .. dest
-    local records = redis.call('LPOP', key, jobs) or {}
-    local fields = {}
-    local waiting = redis.call('LLEN', key)
-    out[#out + 1] = dest
-    out[#out + 1] = waiting
-    out[#out + 1] = #records
-    local prefixed = lease .. dest .. '\t'
-    for i, record in ipairs(records) do
-        fields[2 * i - 1] = string.match(record, '^[^\t]*')
-        fields[2 * i] = prefixed .. record
-        out[#out + 1] = record
+local function visit(class, dest, jobs, again)
+    local ready, flows = prefix .. 'r:' .. class, prefix .. 'd:' .. class .. ':' .. dest
+    local head = size
+    size = head + 4
+    local taken, groups = 0, 0
+    if looks > 0 then
+        taken, groups = take(class, dest, flows, jobs)
     end
-    if #records > 0 then
-        redis.call('HSET', inflight, unpack(fields))
-    end
-    if waiting == 0 then
-        redis.call('ZREM', ready, dest)
+    out[head + 1], out[head + 2], out[head + 3], out[head + 4] = class, dest, 0, groups
+    looks = looks - 1
+    if call('EXISTS', flows) == 0 then
+        call('ZREM', ready, dest)
     else
-        redis.call('ZADD', ready, now + visit, dest)
+        call('ZADD', ready, math.max(parked(dest), looks > 0 and now + again or now), dest)
+        out[head + 3] = waiting(class, dest, flows)
     end
-    return #records
+    return taken
 end
 
-local due = redis.call('ZRANGEBYSCORE', retry, '-inf', now, 'LIMIT', 0, ARGV[4])
-for i = #due, 1, -1 do
-    local dest, record = string.match(due[i], '^([^\t]*)\t(.*)$')
-    redis.call('LPUSH', prefix .. 'q:b:' .. dest, record)
-    redis.call('ZADD', ready, 'NX', now, dest)
-end
-if #due > 0 then
-    redis.call('ZREM', retry, unpack(due))
-end
-
-local parks = 9 + 3 * ARGV[8]
-for a = parks, #ARGV, 2 do
-    redis.call('ZADD', ready, ARGV[a + 1], ARGV[a])
-end
-for a = 9, parks - 1, 3 do
-    if ARGV[a + 1] == '0' then
-        redis.call('ZADD', ready, now + ARGV[a + 2], ARGV[a])
+local a = 6
+for _ = 1, ARGV[5] do
+    local till = tonumber(ARGV[a + 1])
+    if till > now then
+        call('HSET', prefix .. 'k', ARGV[a], ARGV[a + 1])
+        parks = parks + 1
     else
-        take(ARGV[a], ARGV[a + 1], ARGV[a + 2])
+        call('HDEL', prefix .. 'k', ARGV[a])
     end
+    for _, class in ipairs({ 't', 'd', 'b' }) do
+        call('ZADD', prefix .. 'r:' .. class, 'XX', math.max(till, now), ARGV[a])
+    end
+    a = a + 2
 end
-local room = tonumber(ARGV[5])
-if room > 0 then
-    for _, dest in ipairs(redis.call('ZRANGEBYSCORE', ready, '-inf', now, 'LIMIT', 0, math.min(room, 100))) do
-        if room > 0 then
-            room = room - take(dest, math.min(room, ARGV[6]), ARGV[7])
+local requests = tonumber(ARGV[a])
+a = a + 1
+for _ = 1, requests do
+    if ARGV[a + 2] == '0' then
+        call('ZADD', prefix .. 'r:' .. ARGV[a], 'XX', 'GT', now + ARGV[a + 3], ARGV[a + 1])
+    else
+        visit(ARGV[a], ARGV[a + 1], tonumber(ARGV[a + 2]), ARGV[a + 3])
+    end
+    a = a + 4
+end
+local discoveries = tonumber(ARGV[a])
+a = a + 1
+for _ = 1, discoveries do
+    local room = tonumber(ARGV[a + 1])
+    local due = call('ZRANGEBYSCORE', prefix .. 'r:' .. ARGV[a], '-inf', now, 'LIMIT', 0, math.min(room, 100))
+    for _, dest in ipairs(due) do
+        if room > 0 and looks > 0 then
+            room = room - visit(ARGV[a], dest, math.min(room, ARGV[a + 2]), ARGV[a + 3])
         end
     end
+    a = a + 4
+end
+local finished = counted(ARGV[4])
+if #finished > 0 then
+    call('SADD', prefix .. 'fin', unpack(finished)) -- The next tick tells.
 end
 return out

@@ -115,7 +115,7 @@ static inline long long bed_sum(struct bed *bed, const char *verb, const char *n
 /* All queued records, one per line, sorted by nobody. */
 static inline long long bed_queued(struct bed *bed)
 {
-    const char *script = "local n = 0 for _, k in ipairs(redis.call('KEYS', 'e:{*}:q:b:*')) do "
+    const char *script = "local n = 0 for _, k in ipairs(redis.call('KEYS', 'e:{*}:q:*')) do "
                          "n = n + redis.call('LLEN', k) end return n";
     return test_redis_number(&bed->redis, "EVAL %s 0", script);
 }

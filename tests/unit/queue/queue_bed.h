@@ -30,11 +30,12 @@ struct bed {
 };
 
 static inline void bed_leased(void *user, struct queue_partition *partition,
-                              struct slice destination, struct list *jobs, unsigned count,
-                              uint64_t waiting)
+                              struct slice destination, enum queue_class class, struct list *jobs,
+                              unsigned count, uint64_t waiting)
 {
     struct bed_engine *engine = user;
     (void)destination;
+    (void)class;
     engine->leased_calls++;
     engine->waiting = waiting;
     engine->partition = partition;
@@ -49,10 +50,11 @@ static inline void bed_leased(void *user, struct queue_partition *partition,
 }
 
 static inline void bed_drained(void *user, struct queue_partition *partition,
-                               struct slice destination)
+                               struct slice destination, enum queue_class class)
 {
     struct bed_engine *engine = user;
     (void)destination;
+    (void)class;
     engine->partition = partition;
     engine->drained++;
 }
@@ -191,10 +193,12 @@ static inline void bed_enqueue(struct bed *bed, const char *submission, const ch
         struct buf bytes = BUF_EMPTY;
         ck_assert(record_write(&bytes, &record));
         char *reply = test_redis_command(
-            &bed->redis, "EVAL %b 2 e:{%u}:m:%b e:{%u}:n 0 100 %s 1000 0 %s 1 %b", source->text.ptr,
-            source->text.len, partition, id, id_len, partition, submission, destination,
+            &bed->redis,
+            "EVAL %b 1 e:{%u}:e %b 0 100 100000 1000 %s 0 8 class b flow acme/news accepted 1 "
+            "expires 9000000000000 %s %s 1 0 %b",
+            source->text.ptr, source->text.len, partition, id, id_len, submission, "", destination,
             bytes.data + bytes.start, bytes.len);
-        ck_assert_str_eq(reply, "OK");
+        ck_assert_msg(reply && strncmp(reply, "OK", 2) == 0, "%s", reply);
         free(reply);
         buf_free(&bytes);
     }

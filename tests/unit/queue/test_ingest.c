@@ -34,7 +34,7 @@ static void lease_all(struct bed_engine *engine, unsigned jobs)
     bed_engine_create(&bed, engine, "n1", false);
     bed_engine_start(&bed, engine);
     while (engine->job_count < jobs) {
-        queue_discover(engine->queue, 1000, 100, 1);
+        queue_discover(engine->queue, QUEUE_BULK, 1000, 100, 1);
         ring_turn(bed.ring, 10);
     }
 }
@@ -84,7 +84,7 @@ START_TEST(a_one_shot_submission_is_stored_and_queued)
     ck_assert_uint_eq(seen, 7);
     give_back(&engine);
     char *object = test_redis_command(&bed.redis, "EVAL %s 0",
-                                      "return redis.call('GET', redis.call('KEYS', 'e:s:*')[1])");
+                                      "return redis.call('GET', redis.call('KEYS', 'e:s:{*')[1])");
     struct submission_stored stored;
     struct err err;
     ck_assert_msg(submission_stored_parse(&stored, slice_str(object), &err), "%s", err.text);
@@ -202,8 +202,8 @@ START_TEST(a_bad_recipient_does_not_take_the_others_down)
     bed_ingest_start(&bed, &ingest, "n1");
     until_dead(4);
     ck_assert_int_eq(bed_queued(&bed), 2);
-    ck_assert_int_eq(bed_sum(&bed, "HGET", "c:camp", "accepted"), 2);
-    ck_assert_int_eq(bed_sum(&bed, "HGET", "c:camp", "rejected"), 4);
+    ck_assert_int_eq(bed_sum(&bed, "HGET", "g:camp", "accepted"), 2);
+    ck_assert_int_eq(bed_sum(&bed, "HGET", "g:camp", "rejected"), 4);
     char *letters = test_redis_command(&bed.redis, "XRANGE e:dead - +");
     const char *const paths[] = { "recipients[1].to", "recipients[2].data.a", "recipients[4]",
                                   "recipients[5].date" };
@@ -223,7 +223,7 @@ START_TEST(a_submission_with_only_bad_recipients_is_counted)
            "\"x\"}]}");
     bed_ingest_start(&bed, &ingest, "n1");
     until_dead(1);
-    ck_assert_int_eq(bed_sum(&bed, "HGET", "c:camp", "rejected"), 1);
+    ck_assert_int_eq(bed_sum(&bed, "HGET", "g:camp", "rejected"), 1);
     bed_ingest_stop(&bed, &ingest);
     bed_close(&bed);
 }
@@ -302,7 +302,7 @@ START_TEST(an_entry_half_queued_by_a_dead_consumer_is_completed)
     /* Two of the partitions can't be touched, so that the first consumer fails half way, each time.
      */
     char *set = test_redis_command(
-        &bed.redis, "ACL SETUSER default resetkeys ~e:submit ~e:dead ~e:meta ~e:s:* ~e:{0}:* "
+        &bed.redis, "ACL SETUSER default resetkeys ~e:submit ~e:dead ~e:meta ~e:s:{* ~e:{0}:* "
                     "~e:{1}:*");
     ck_assert_str_eq(set, "OK");
     free(set);

@@ -23,7 +23,7 @@ static void finish(struct queue_job *job, enum queue_end end)
 static void lease(struct bed_engine *of, unsigned jobs)
 {
     while (of->job_count < jobs) {
-        queue_discover(of->queue, 1000, 1000, 1);
+        queue_discover(of->queue, QUEUE_BULK, 1000, 1000, 1);
         ring_turn(bed.ring, 10);
     }
     ck_assert_uint_eq(of->job_count, jobs);
@@ -68,8 +68,8 @@ START_TEST(a_queued_job_is_leased_and_its_delivery_recorded)
     }
     BED_UNTIL(&bed, engine.acked == 3);
     ck_assert_int_eq(total("delivered"), 3);
-    ck_assert_int_eq(test_redis_number(&bed.redis, "HGET e:{0}:c:s1 delivered"), 3);
-    ck_assert_int_gt(count_of("TTL", "c:s1"), 86400);
+    ck_assert_int_eq(test_redis_number(&bed.redis, "HGET e:{0}:g:s1 delivered"), 3);
+    ck_assert_int_gt(count_of("TTL", "g:s1"), 86400);
     ck_assert_int_eq(count_of("XLEN", "ev"), 3);
     ck_assert_int_eq(count_of("HLEN", "i"), 0);
     ck_assert_uint_eq(journal_taken(queue_journal_worker(engine.journal, 0)), 0);
@@ -95,13 +95,13 @@ START_TEST(a_lease_by_name_takes_as_many_as_asked_and_says_when_there_are_none)
         finish(bed_take(&engine), QUEUE_RELEASE);
     BED_UNTIL(&bed, engine.acked == 5);
     struct queue_partition *partition = engine.partition;
-    queue_lease(partition, SLICE("a.example"), 2, 1000);
+    queue_lease(partition, SLICE("a.example"), QUEUE_BULK, 2, 1000);
     BED_UNTIL(&bed, engine.job_count == 2);
     ck_assert_uint_eq(engine.waiting, 3);
-    queue_lease(partition, SLICE("a.example"), 10, 1000);
+    queue_lease(partition, SLICE("a.example"), QUEUE_BULK, 10, 1000);
     BED_UNTIL(&bed, engine.job_count == 5);
     ck_assert_uint_eq(engine.drained, 0);
-    queue_lease(partition, SLICE("a.example"), 10, 1000);
+    queue_lease(partition, SLICE("a.example"), QUEUE_BULK, 10, 1000);
     BED_UNTIL(&bed, engine.drained == 1);
     while (engine.job_count > 0)
         finish(bed_take(&engine), QUEUE_RELEASE);
@@ -114,7 +114,7 @@ START_TEST(a_visited_or_parked_destination_is_not_offered)
     open_one(3, false);
     bed_enqueue(&bed, "s2", "b.example", 0, 1);
     while (engine.leased_calls < 2) {
-        queue_discover(engine.queue, 100, 1, 1000000);
+        queue_discover(engine.queue, QUEUE_BULK, 100, 1, 1000000);
         ring_turn(bed.ring, 10);
     }
     ck_assert_uint_eq(engine.job_count, 2); /* one of each, though a.example has more */
@@ -125,13 +125,13 @@ START_TEST(a_visited_or_parked_destination_is_not_offered)
     BED_UNTIL(&bed, engine.acked == 2);
     unsigned calls = engine.leased_calls;
     for (unsigned i = 0; i < 20; i++) {
-        queue_discover(engine.queue, 100, 10, 1000000);
+        queue_discover(engine.queue, QUEUE_BULK, 100, 10, 1000000);
         ring_turn(bed.ring, 5);
     }
     ck_assert_uint_eq(engine.leased_calls, calls);
     queue_park(partition, SLICE("b.example"), 1);
     while (engine.job_count == 0) {
-        queue_discover(engine.queue, 100, 10, 1000000);
+        queue_discover(engine.queue, QUEUE_BULK, 100, 10, 1000000);
         ring_turn(bed.ring, 5);
     }
     ck_assert(slice_eq(engine.jobs[0]->submission, SLICE("s2")));
@@ -183,7 +183,7 @@ START_TEST(a_retry_that_is_not_due_stays_away)
                                           .code = 450 });
     BED_UNTIL(&bed, engine.acked == 1);
     for (unsigned i = 0; i < 20; i++) {
-        queue_discover(engine.queue, 100, 10, 1);
+        queue_discover(engine.queue, QUEUE_BULK, 100, 10, 1);
         ring_turn(bed.ring, 5);
     }
     ck_assert_uint_eq(engine.job_count, 0);
@@ -208,7 +208,7 @@ static void loaded(struct queue_load *it, struct slice json)
 START_TEST(a_stored_submission_is_loaded)
 {
     open_one(0, false);
-    free(test_redis_command(&bed.redis, "SET e:s:here {\"x\":1}"));
+    free(test_redis_command(&bed.redis, "SET e:s:{here} {\"x\":1}"));
     struct load here = { .load.loaded = loaded }, gone = { .load.loaded = loaded };
     queue_load_submission(engine.queue, &here.load, SLICE("here"));
     queue_load_submission(engine.queue, &gone.load, SLICE("gone"));
@@ -330,7 +330,7 @@ START_TEST(a_ghost_of_a_command_does_nothing_twice)
     test_redis_pause(&bed.redis);
     while (engine.job_count > 0)
         finish(bed_take(&engine), engine.job_count % 2 ? QUEUE_DELIVERED : QUEUE_RETRY);
-    queue_discover(engine.queue, 10, 10, 1);
+    queue_discover(engine.queue, QUEUE_BULK, 10, 10, 1);
     BED_UNTIL(
         &bed,
         !engine.recordable); /* timed out, the connection dropped; everything lies in the socket */
@@ -379,7 +379,7 @@ START_TEST(a_lapsed_partition_goes_to_another_node_and_old_outcomes_change_nothi
     ck_assert(queue_commit(engine.jobs[0]));
     free(test_redis_command(&bed.redis, "DEL e:{0}:o")); /* as if its time had run out */
     struct bed_engine other;
-    bed_engine_create(&bed, &other, "n2", false);
+    bed_engine_create(&bed, &other, "n4", false); /* to whom the one partition falls */
     bed_engine_start(&bed, &other);
     lease(&other, 3);
     ck_assert_uint_eq(other.acked, 3); /* back in the queue first */
@@ -539,13 +539,13 @@ START_TEST(a_lost_lease_reply_leaves_no_job_behind)
     open_one(10, true);
     char *epoch = test_redis_command(&bed.redis, "GET e:{0}:e");
     const struct script_source *source = &script_sources[SCRIPT_LEASE];
-    free(test_redis_command(&bed.redis, "EVAL %b 1 e:{0}:e %s n1 100000 0 10 10 1 0",
+    free(test_redis_command(&bed.redis, "EVAL %b 1 e:{0}:e %s n1 100000 1000 0 0 1 b 10 10 1",
                             source->text.ptr, source->text.len, epoch));
     free(epoch);
     ck_assert_int_eq(count_of("HLEN", "i"), 10);
     free(test_redis_command(&bed.redis, "CLIENT KILL TYPE normal SKIPME yes"));
     BED_UNTIL(&bed, engine.acked == 10); /* released */
-    ck_assert_int_eq(count_of("LLEN", "q:b:a.example"), 10);
+    ck_assert_int_eq(count_of("LLEN", "q:a.example s1"), 10);
     lease(&engine, 10);
     for (unsigned i = 0; i < 10; i++)
         ck_assert_uint_eq(engine.jobs[i]->flags, 0);
@@ -569,7 +569,7 @@ static void deliver_through(unsigned jobs, unsigned faults, void (*fault)(void))
     bed_engine_start(&bed, &engine);
     unsigned *delivered = mem_array(jobs, sizeof *delivered), done = 0, struck = 0, turns = 0;
     while (done < jobs || queue_stats(engine.queue)->acks_pending > 0) {
-        queue_discover(engine.queue, 40, 5, 1);
+        queue_discover(engine.queue, QUEUE_BULK, 40, 5, 1);
         ring_turn(bed.ring, 5);
         for (unsigned i = 0; i < engine.job_count;) {
             struct queue_job *job = engine.jobs[i];

@@ -1,0 +1,78 @@
+-- Queues: one list per destination and submission, registered in x with its expiry. The index of what can be leased
+-- (r: destinations of a class, d: flows of a destination, f: submissions of a flow) can always be built anew from x.
+call('ZCARD', prefix .. 'w')
+call('ZCARD', prefix .. 'r:t')
+call('ZCARD', prefix .. 'r:d')
+call('ZCARD', prefix .. 'r:b')
+local parks = call('HLEN', prefix .. 'k')
+
+-- Until when a destination is parked. A park that is over is forgotten.
+local function parked(dest)
+    local till = parks > 0 and tonumber(call('HGET', prefix .. 'k', dest) or nil)
+    if till and till <= now then
+        call('HDEL', prefix .. 'k', dest)
+    end
+    return till or 0
+end
+
+-- When a submission's mail may leave: now, or later.
+local function opens(g)
+    local at = math.max(now, g.start)
+    if g.windows ~= '' and not g.opens then
+        g.opens = g.expires
+        for from, to in string.gmatch(g.windows, '(%d+)%-(%d+)') do
+            if tonumber(to) > at then
+                g.opens = math.max(at, tonumber(from))
+                break
+            end
+        end
+    end
+    return g.opens or at
+end
+
+-- Enters a queue into the index. Harmless when it's there; w holds those that may not leave yet, and what has expired
+-- only waits for its end.
+local function link(dest, g)
+    local at = opens(g)
+    if at > now then
+        call('ZADD', prefix .. 'w', at, dest .. ' ' .. g.sid)
+    elseif g.expires > now then
+        local flows, ready = prefix .. 'd:' .. g.class .. ':' .. dest, prefix .. 'r:' .. g.class
+        call('ZADD', prefix .. 'f:' .. g.class .. ':' .. dest .. ' ' .. g.flow, 'NX', g.order, g.sid)
+        if not call('ZSCORE', flows, g.flow) then
+            call('ZADD', flows, call('ZRANGE', flows, 0, 0, 'WITHSCORES')[2] or 0, g.flow)
+        end
+        if call('ZADD', ready, 'NX', now, dest) == 1 and parked(dest) > now then
+            call('ZADD', ready, parked(dest), dest)
+        end
+    end
+end
+
+-- Takes a queue out of the index.
+local function unlink(dest, g)
+    local of = prefix .. 'f:' .. g.class .. ':' .. dest .. ' ' .. g.flow
+    if call('ZREM', of, g.sid) == 1 and call('EXISTS', of) == 0 then
+        call('ZREM', prefix .. 'd:' .. g.class .. ':' .. dest, g.flow)
+    end
+end
+
+-- Fails when put() would fail on a wrong type.
+local function check(dest, g)
+    call('LLEN', prefix .. 'q:' .. dest .. ' ' .. g.sid)
+    call('ZCARD', prefix .. 'd:' .. g.class .. ':' .. dest)
+    call('ZCARD', prefix .. 'f:' .. g.class .. ':' .. dest .. ' ' .. g.flow)
+end
+
+-- Puts records into a queue (how: LPUSH or RPUSH).
+local function put(how, dest, g, records, from, to)
+    if call(how, prefix .. 'q:' .. dest .. ' ' .. g.sid, unpack(records, from, to)) == to - from + 1 then
+        call('ZADD', prefix .. 'x', g.expires, dest .. ' ' .. g.sid)
+        link(dest, g)
+    end
+end
+
+-- An empty queue is forgotten.
+local function drained(dest, g)
+    call('ZREM', prefix .. 'x', dest .. ' ' .. g.sid)
+    unlink(dest, g)
+end

@@ -1,0 +1,104 @@
+#!lua flags=allow-oom
+-- Carries an operator's order out on a slice of what a partition holds, or only counts what it would concern.
+-- KEYS  ns:{p}:e epoch (gives the partition's prefix)
+-- ARGV  action: count, cancel, purge, retry or link; order (JSON); phase: x (queues), t (retries) or i (in flight);
+--       cursor; entries to look at; most jobs to move; seconds to keep what can be brought back;
+--       seconds to keep a submission's counters (the former, if left out)
+-- Reply {next cursor, jobs, queues}. Begin with cursor "0"; "0" comes back when the phase is done.
+--include base
+--include submission
+--include record
+--include count
+--include queue
+--include event
+--include orders
+local order = cjson.decode(ARGV[2])
+local action, trash, room = ARGV[1], prefix .. 'z:' .. (order.id or ''), tonumber(ARGV[6])
+local reason = type(order.reason) == 'string' and order.reason or nil
+local jobs, queues, again = 0, 0, false
+local ends = action == 'cancel' or action == 'purge'
+call('LLEN', trash)
+
+local function finish(dest, g, records)
+    for i, record in ipairs(records) do
+        if action == 'cancel' then
+            event('cancelled', record_parse(record), g, reason)
+        end
+        records[i] = dest .. '\t' .. record
+    end
+    if #records > 0 then
+        call('RPUSH', trash, unpack(records))
+        call('EXPIRE', trash, ARGV[7])
+        count_end(g, 'cancelled', #records)
+        count_kept(g, #records)
+    end
+    jobs, room = jobs + #records, room - #records
+end
+
+local function on_queue(member)
+    local dest, sid = string.match(member, '^(%S+) (%S+)$')
+    local g, queue = submission(sid), prefix .. 'q:' .. member
+    if not matches(order, dest, g) then
+        return
+    end
+    if ends then
+        check(dest, g)
+        finish(dest, g, room > 0 and call('LPOP', queue, room) or {})
+        if call('EXISTS', queue) == 1 then
+            again = true
+            return
+        end
+        drained(dest, g)
+    else
+        jobs = jobs + call('LLEN', queue)
+        if action == 'retry' then
+            call('HDEL', prefix .. 'k', dest)
+        end
+        if action ~= 'count' and not ordered(dest, g) then
+            check(dest, g)
+            link(dest, g)
+            call('ZADD', prefix .. 'r:' .. g.class, 'XX', math.max(parked(dest), now), dest)
+        end
+    end
+    queues = queues + 1
+end
+
+local function on_retry(member)
+    local dest, record = string.match(member, '^([^\t]*)\t(.*)$')
+    local g = submission(sid_of(string.match(record, '^[^\t]*')))
+    if not matches(order, dest, g) then
+        return
+    end
+    if ends then
+        call('ZREM', prefix .. 't', member)
+        finish(dest, g, { record })
+        return
+    end
+    jobs = jobs + 1
+    if action == 'retry' then
+        check(dest, g)
+        call('ZREM', prefix .. 't', member)
+        call('HDEL', prefix .. 'k', dest)
+        put('LPUSH', dest, g, { record }, 1, 1)
+    end
+end
+
+local function on_flight(id, value)
+    local dest = string.match(value, '^%S+ %S+ %S+ ([^\t]*)\t')
+    jobs = jobs + (matches(order, dest, submission(sid_of(id))) and 1 or 0)
+end
+
+local scan = ARGV[3] == 'i' and 'HSCAN' or 'ZSCAN'
+local slice = call(scan, prefix .. ARGV[3], ARGV[4], 'COUNT', ARGV[5])
+for i = 1, #slice[2], 2 do
+    if ARGV[3] == 'x' then
+        on_queue(slice[2][i])
+    elseif ARGV[3] == 't' then
+        on_retry(slice[2][i])
+    else
+        on_flight(slice[2][i], slice[2][i + 1])
+    end
+end
+counted(ARGV[8] or ARGV[7])
+-- While a queue has more jobs than there was room for the same slice comes again; "00" is the first one's name then.
+return { again and (ARGV[4] == '0' and '00' or ARGV[4]) or slice[1], jobs, queues }
