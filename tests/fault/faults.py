@@ -165,17 +165,18 @@ class Store:
                 total[name] = total.get(name, 0) + int(value)
         return total
 
-    def events(self):
-        """All events: [(partition, event)], in order within a partition."""
+    def events(self, places=None):
+        """Events: [(partition, event)], in order within a partition: all, or those since the last call with the dict `places`."""
         found = []
+        places = {} if places is None else places
         for partition in range(PARTITIONS):
-            after = "-"
-            while True:
-                entries = self.read("XRANGE", f"{SPACE}:{{{partition}}}:ev", after, "+", "COUNT", 5000)
+            more = True
+            while more:
+                entries = self.read("XRANGE", f"{SPACE}:{{{partition}}}:ev", places.get(partition, "-"), "+", "COUNT", 5000)
                 found += [(partition, json.loads(fields[1])) for _, fields in entries]
-                if len(entries) < 5000:
-                    break
-                after = f"({entries[-1][0]}"
+                more = len(entries) == 5000
+                if entries:
+                    places[partition] = f"({entries[-1][0]}"
         return found
 
     def waiting_submissions(self):
