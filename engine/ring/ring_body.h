@@ -142,6 +142,13 @@ static inline void *ring_slot_object(const struct ring *ring, uint32_t slot, uin
     return ring->slots[slot].object;
 }
 
+/** Whether the turn took so long (the process was stopped, the machine slept) that what it wanted
+ * sent may rest on things that aren't so any more, such as a lease. */
+static inline bool ring_stalled(const struct ring *ring)
+{
+    return ring->ops->clock_us(ring) / 1000 - ring->now_ms > RING_STALL_MS;
+}
+
 /** Puts the socket on the list of those with work. */
 void ring_work_add(struct ring_socket *socket, enum socket_work work);
 /** Starts, before the turn waits, what was asked for since the last: flights (through ops->flush)

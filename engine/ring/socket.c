@@ -56,6 +56,8 @@ void ring_socket_pause(struct ring_socket *socket)
 void ring_socket_send(struct ring_socket *socket, struct iovec *iov, unsigned count)
 {
     assert(socket->state == SOCKET_OPEN && (socket->flags & SOCKET_SENDING) == 0 && count > 0);
+    if (UNLIKELY(!socket->ring->in_turn)) /* nobody has read the clock, which a stall is told by */
+        socket->ring->ops->clock(socket->ring);
     socket->iov = iov;
     socket->iov_count = count;
     socket->flags |= SOCKET_SENDING;
@@ -172,14 +174,20 @@ void ring_work_add(struct ring_socket *socket, enum socket_work work)
 
 void ring_work_start(struct ring *ring)
 {
+    bool stalled = !list_empty(&ring->working) && ring_stalled(ring);
     list_for_each_safe (node, &ring->working) {
         struct ring_socket *socket = LIST_ENTRY(node, struct ring_socket, node);
         unsigned work = socket->work;
         socket->work &= (uint8_t) ~(WORK_SEND | WORK_ACK);
         if ((work & WORK_ACK) && (socket->flags & SOCKET_SENDING) == 0)
             ring->ops->quickack(socket);
-        if (work & WORK_SEND)
+        if ((work & WORK_SEND) && stalled && (socket->flags & SOCKET_SENDING)) {
+            RING_COUNT(ring, held_back);
+            socket->error = EBADF;
+            socket->work |= WORK_SENT;
+        } else if (work & WORK_SEND) {
             ring->ops->flush(socket);
+        }
         if (socket->work == 0)
             list_remove(node);
     }

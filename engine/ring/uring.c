@@ -70,6 +70,22 @@ static uint64_t uring_name(const struct ring *ring, enum uring_op op, uint32_t s
 
 /* ---- submission ---- */
 
+/** Keeps flights that wait for their submission from leaving late (see RING_STALL_MS): they fail
+ * with EBADF, as on a socket that is gone. */
+static void uring_hold_back(struct ring_uring *self)
+{
+    if (LIKELY(!ring_stalled(&self->ring)))
+        return;
+    struct io_uring_sq *sq = &self->uring.sq;
+    for (unsigned at = sq->sqe_head; at != sq->sqe_tail; at++) {
+        struct io_uring_sqe *entry = &sq->sqes[at & *sq->kring_mask];
+        if ((entry->user_data >> URING_OP_SHIFT & 15) == OP_SEND) {
+            entry->fd = -1;
+            RING_COUNT(&self->ring, held_back);
+        }
+    }
+}
+
 /** A submission entry; when all are taken, the kernel gets them now and not at the end of the turn.
  */
 static struct io_uring_sqe *uring_entry(struct ring_uring *self)
@@ -77,6 +93,7 @@ static struct io_uring_sqe *uring_entry(struct ring_uring *self)
     struct io_uring_sqe *entry = io_uring_get_sqe(&self->uring);
     while (UNLIKELY(entry == NULL)) {
         RING_COUNT(&self->ring, submission_full);
+        uring_hold_back(self);
         int rc = io_uring_submit(&self->uring);
         assert(rc >= 0 || rc == -EINTR || rc == -EAGAIN || rc == -EBUSY);
         entry = io_uring_get_sqe(&self->uring);
@@ -424,6 +441,7 @@ static void uring_wait(struct ring *ring, int64_t wait_ms)
 {
     struct ring_uring *self = uring_of(ring);
     ring_work_start(ring);
+    uring_hold_back(self);
     uring_enter(self, ring_wait_ms(ring, wait_ms));
     ring_system_clock(ring);
     if (UNLIKELY(IO_URING_READ_ONCE(*self->uring.sq.kflags) & IORING_SQ_CQ_OVERFLOW))
