@@ -4,6 +4,7 @@
 
 #include <netinet/tcp.h>
 #include <sys/resource.h>
+#include <time.h>
 
 static const int families[] = { AF_INET, AF_UNIX };
 enum { CASES = BODIES_REAL * 2 }; /* _i: body and family */
