@@ -61,7 +61,7 @@ static struct ack_batch *batch_filling(struct queue_partition *partition)
     struct buf text = batch->text;
     buf_clear(&text);
     *batch = (struct ack_batch){ .partition = partition,
-                                 .call.done = ack_done,
+                                 .call = { .done = ack_done, .durable = true },
                                  .text = text,
                                  .oldest_ms = ring_now_ms(queue->ring) };
     list_init(&batch->jobs);

@@ -1,78 +1,170 @@
 /* What the engine checks before it starts: whether the Redis that it was told of can keep its
- * promises. */
-#include <hiredis/hiredis.h>
+ * promises. Each primary is asked; what isn't as it should be is a warning that says what to set.
+ */
 #include <stdio.h>
+#include <stdlib.h>
 
-#include "queue/loader.h"
 #include "queue/producer.h"
 #include "queue/producer_internal.h"
 
+/* One primary under examination. */
+struct examined {
+    struct producer *producer;
+    const struct log *log;
+    unsigned index;
+    char place[280];
+    unsigned wait_replicas;
+};
+
+#define ASK(it, err, ...)                                                                          \
+    producer_command_at((it)->producer, err, (it)->index, (struct slice[]){ __VA_ARGS__ },         \
+                        sizeof((struct slice[]){ __VA_ARGS__ }) / sizeof(struct slice))
+
+/* The value behind "NAME:" in INFO's text; empty when it isn't there. */
+static void info_read(struct slice info, const char *name, char *out, size_t room)
+{
+    out[0] = '\0';
+    while (info.len > 0) {
+        struct slice value = slice_trim(slice_cut(&info, '\n'));
+        if (slice_eq(slice_cut(&value, ':'), slice_str(name)))
+            snprintf(out, room, "%.*s", SLICE_FMT(value));
+    }
+}
+
 /* A setting's value; empty when CONFIG isn't allowed (managed services, ACLs). */
-static void setting_read(struct producer *producer, const char *name, char *out, size_t room)
+static void setting_read(const struct examined *it, const char *name, char *out, size_t room)
 {
     struct err ignored;
     out[0] = '\0';
-    redisReply *reply =
-        PRODUCER_COMMAND(producer, &ignored, SLICE("CONFIG"), SLICE("GET"), slice_str(name));
-    if (reply && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 && reply->element[1]->str)
-        snprintf(out, room, "%s", reply->element[1]->str);
-    if (reply)
-        freeReplyObject(reply);
+    const struct redis_value *reply =
+        ASK(it, &ignored, SLICE("CONFIG"), SLICE("GET"), slice_str(name));
+    if (reply && reply->type == VALUE_ARRAY && reply->count == 2)
+        snprintf(out, room, "%.*s", SLICE_FMT(reply->items[1].text));
 }
 
-static void settings_check(struct producer *producer, const struct log *log)
+static void settings_check(const struct examined *it)
 {
-    char policy[32], append[16], sync[16];
-    setting_read(producer, "maxmemory-policy", policy, sizeof policy);
-    setting_read(producer, "appendonly", append, sizeof append);
-    setting_read(producer, "appendfsync", sync, sizeof sync);
+    char policy[32], append[16], sync[16], rewrite[16];
+    setting_read(it, "maxmemory-policy", policy, sizeof policy);
+    setting_read(it, "appendonly", append, sizeof append);
+    setting_read(it, "appendfsync", sync, sizeof sync);
+    setting_read(it, "no-appendfsync-on-rewrite", rewrite, sizeof rewrite);
     if (!policy[0] || !append[0])
-        log_warn(log, "redis-settings",
+        log_warn(it->log, "redis-settings",
                  "%s doesn't let its settings be read: see that maxmemory-policy is noeviction, "
-                 "appendonly yes, appendfsync always",
-                 producer->place);
+                 "appendonly yes, appendfsync always, no-appendfsync-on-rewrite no",
+                 it->place);
     if (policy[0] && strcmp(policy, "noeviction") != 0)
-        log_warn(log, "redis-eviction",
-                 "maxmemory-policy is %s: Redis may throw queued mail away; set noeviction",
-                 policy);
-    if (append[0] && strcmp(append, "yes") != 0)
-        log_warn(log, "redis-volatile",
-                 "appendonly is %s: accepted mail is lost when Redis ends; set yes", append);
-    else if (sync[0] && strcmp(sync, "always") != 0)
-        log_warn(
-            log, "redis-volatile",
-            "appendfsync is %s: up to two seconds of accepted mail and recorded outcomes can be "
-            "lost with Redis; set always",
-            sync);
+        log_warn(it->log, "redis-eviction",
+                 "%s: maxmemory-policy is %s: Redis may throw queued mail away; set noeviction",
+                 it->place, policy);
+    if (append[0] && strcmp(append, "yes") != 0) {
+        log_warn(it->log, "redis-volatile",
+                 "%s: appendonly is %s: accepted mail is lost when Redis ends; set yes", it->place,
+                 append);
+        return;
+    }
+    if (sync[0] && strcmp(sync, "always") != 0)
+        log_warn(it->log, "redis-volatile",
+                 "%s: appendfsync is %s: up to two seconds of accepted mail and recorded outcomes "
+                 "can be lost with Redis; set always",
+                 it->place, sync);
+    if (rewrite[0] && strcmp(rewrite, "no") != 0)
+        log_warn(it->log, "redis-volatile",
+                 "%s: no-appendfsync-on-rewrite is %s: while the file is rewritten nothing is "
+                 "synced to the disk; set no",
+                 it->place, rewrite);
 }
 
-static bool version_check(struct producer *producer, struct err *err)
+static void replicas_check(const struct examined *it)
 {
-    redisReply *reply = PRODUCER_COMMAND(producer, err, SLICE("INFO"), SLICE("server"));
-    if (!reply || reply->type != REDIS_REPLY_STRING)
-        return producer_reply_done(producer, reply, err) &&
-               err_set(err, ERR_REDIS, "Redis at %s: no INFO", producer->place);
-    struct slice text = slice_of(reply->str, reply->len);
-    unsigned major = redis_info_major(text);
-    /* 6.2 brought LPOP with a count and XAUTOCLAIM; 6 in front of anything lower isn't enough. */
-    bool old = major < 6 || (major == 6 && strstr(reply->str, "redis_version:6.0."));
-    freeReplyObject(reply);
-    return !old || err_set(err, ERR_REDIS, "Redis at %s is older than 6.2", producer->place);
+    char count[16];
+    uint64_t replicas = 0;
+    struct err ignored;
+    const struct redis_value *reply = ASK(it, &ignored, SLICE("INFO"), SLICE("replication"));
+    if (!reply || reply->type != VALUE_STRING)
+        return;
+    info_read(reply->text, "connected_slaves", count, sizeof count);
+    if (slice_to_u64(slice_str(count), &replicas) && replicas < it->wait_replicas)
+        log_warn(it->log, "redis-replicas",
+                 "%s has %llu replicas, redis.wait_replicas asks for %u: until there are so many "
+                 "nothing can be accepted, leased or recorded there",
+                 it->place, (unsigned long long)replicas, it->wait_replicas);
 }
 
-bool queue_check(const char *url, const char *name_space, unsigned partitions,
-                 const struct log *log, struct err *err)
+static void cluster_check(const struct examined *it)
 {
-    struct producer *producer;
-    if (!producer_open(&producer, url, name_space, partitions, err))
+    char state[16], assigned[16];
+    struct err ignored;
+    const struct redis_value *reply = ASK(it, &ignored, SLICE("CLUSTER"), SLICE("INFO"));
+    if (!reply || reply->type != VALUE_STRING)
+        return;
+    info_read(reply->text, "cluster_state", state, sizeof state);
+    info_read(reply->text, "cluster_slots_assigned", assigned, sizeof assigned);
+    if (strcmp(state, "ok") != 0)
+        log_warn(it->log, "redis-cluster",
+                 "%s: cluster_state is %s: what it doesn't serve waits; see CLUSTER NODES",
+                 it->place, state);
+    if (strcmp(assigned, "16384") != 0)
+        log_warn(it->log, "redis-cluster",
+                 "%s: %s of 16384 slots are assigned: partitions in the others can't be used; "
+                 "assign them (redis-cli --cluster fix)",
+                 it->place, assigned);
+}
+
+static bool version_check(const struct examined *it, struct err *err)
+{
+    const struct redis_value *reply = ASK(it, err, SLICE("INFO"), SLICE("server"));
+    if (!producer_reply_good(it->producer, reply, err))
         return false;
-    bool ok = version_check(producer, err);
-    if (ok && producer->partitions != partitions)
+    char version[32];
+    info_read(reply->type == VALUE_STRING ? reply->text : SLICE(""), "redis_version", version,
+              sizeof version);
+    struct slice minor = slice_str(version), digits = slice_cut(&minor, '.');
+    uint64_t a = 0, b = 0;
+    if (!slice_to_u64(digits, &a) || !slice_to_u64(slice_cut(&minor, '.'), &b))
+        return err_set(err, ERR_REDIS, "Redis at %s: no version in INFO", it->place);
+    /* 6.2 brought LPOP with a count and XAUTOCLAIM. */
+    if (a < 6 || (a == 6 && b < 2))
+        return err_set(err, ERR_REDIS, "Redis at %s is %s, older than 6.2", it->place, version);
+    if (a < 7)
+        log_warn(it->log, "redis-version",
+                 "%s is %s: it works, but 7.0 or later is what is tested, and syncs its file "
+                 "without pauses when rewriting it",
+                 it->place, version);
+    return true;
+}
+
+static bool servers_check(struct producer *producer, unsigned wait_replicas, const struct log *log,
+                          struct err *err)
+{
+    for (unsigned i = 0; i < redis_set_count(producer->set); i++) {
+        struct examined it = {
+            .producer = producer, .log = log, .index = i, .wait_replicas = wait_replicas
+        };
+        redis_host_print(redis_host(redis_set_at(producer->set, i)), it.place, sizeof it.place);
+        if (!version_check(&it, err))
+            return false;
+        settings_check(&it);
+        replicas_check(&it);
+        if (redis_set_kind(producer->set) == REDIS_URL_CLUSTER)
+            cluster_check(&it);
+    }
+    return true;
+}
+
+bool queue_check(const struct producer_options *options, const struct log *log, struct err *err)
+{
+    struct producer_options own = *options;
+    struct producer *producer;
+    own.wait_replicas = 0; /* whether they are there is told, not waited for */
+    if (!producer_open_with(&producer, &own, err))
+        return false;
+    bool ok = servers_check(producer, options->wait_replicas, log, err);
+    if (ok && producer->partitions != options->partitions)
         ok = err_set(err, ERR_CONFIG,
                      "the queue in Redis at %s has %u partitions, the configuration says %u",
-                     producer->place, producer->partitions, partitions);
-    if (ok)
-        settings_check(producer, log);
+                     producer->place, producer->partitions, options->partitions);
     producer_close(&producer);
     return ok;
 }

@@ -270,6 +270,8 @@ bool ingest_create(struct ingest **out, struct ring *ring, const struct ingest_o
     struct ingest *ingest = mem_zalloc(sizeof *ingest);
     struct redis_options redis = { .url = options->url,
                                    .timeout_ms = options->redis_timeout_ms,
+                                   .wait_replicas = options->wait_replicas,
+                                   .wait_timeout_ms = options->wait_timeout_ms,
                                    .buffer_bytes = BUFFER_BYTES,
                                    .client_name = "eilpost-ingest",
                                    .log = options->log };

@@ -37,6 +37,8 @@ struct ingest_options {
     unsigned worker;
     int64_t expires_s;         /* of submissions that don't say; 0: 345,600 (4 days) */
     unsigned redis_timeout_ms; /* 0: 3000 */
+    unsigned wait_replicas;    /* that must have what is taken in; 0: none */
+    unsigned wait_timeout_ms;  /* how long it may take them; 0: 1000 */
     const struct log *log;
 };
 

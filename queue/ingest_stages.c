@@ -115,7 +115,7 @@ static struct ingest_call *stage_call(struct ingest *ingest, struct ingest_work 
                                       void (*done)(struct redis_call *, const struct redis_value *))
 {
     struct ingest_call *call = arena_alloc(&ingest->arena, sizeof *call);
-    *call = (struct ingest_call){ .ingest = ingest, .work = work, .call.done = done };
+    *call = (struct ingest_call){ .ingest = ingest, .work = work, .call = { .done = done, .durable = true } };
     return call;
 }
 

@@ -15,7 +15,7 @@ static struct lease_call *lease_call_get(struct queue_partition *partition)
     struct buf names = it->names;
     buf_clear(&names);
     *it = (struct lease_call){ .partition = partition,
-                               .call.done = lease_done,
+                               .call = { .done = lease_done, .durable = true },
                                .names = names,
                                .requests = it->requests,
                                .room = it->room };

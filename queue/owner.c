@@ -77,7 +77,7 @@ void partition_acquire(struct queue_partition *partition)
     partition->state = PARTITION_ACQUIRING;
     partition->tried_ms = partition->asked_ms = ring_now_ms(queue->ring);
     partition->owner_busy = true;
-    partition->owner_call = (struct redis_call){ .done = acquire_done };
+    partition->owner_call = (struct redis_call){ .done = acquire_done, .durable = true };
     struct slice args[9] = {
         SLICE("EVALSHA"),
         script_sha(&partition->server->scripts, SCRIPT_ACQUIRE),

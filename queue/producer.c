@@ -1,10 +1,8 @@
 #include "queue/producer.h"
 
-#include <errno.h>
-#include <hiredis/hiredis.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/time.h>
 #include <time.h>
 
 #include "engine/base/mem.h"
@@ -13,84 +11,13 @@
 #include "queue/keys.h"
 #include "queue/producer_internal.h"
 #include "queue/submission.h"
-#include "queue/url.h"
 
 enum {
-    CONNECT_S = 5,
     BACKLOG_ENTRIES_MAX = 200, /* in the submit stream; then producer_append() waits */
     WAIT_STEP_MS = 20,
-    LOADING_MS_MAX = 60000,
     EVENTS_PER_READ = 500,
     EXPIRES_DEFAULT_S = 4 * 86400,
 };
-
-/* ---- commands ---- */
-
-static bool connection_lost(struct producer *producer, struct err *err)
-{
-    return err_set(err, ERR_REDIS, "Redis at %s: %s", producer->place,
-                   producer->context->errstr[0] ? producer->context->errstr : "connection lost");
-}
-
-redisReply *producer_command(struct producer *producer, struct err *err, const struct slice *args,
-                             size_t count)
-{
-    const char **ptrs = mem_array(count, sizeof *ptrs);
-    size_t *lens = mem_array(count, sizeof *lens);
-    for (size_t i = 0; i < count; i++) {
-        ptrs[i] = args[i].ptr;
-        lens[i] = args[i].len;
-    }
-    redisReply *reply = redisCommandArgv(producer->context, (int)count, ptrs, lens);
-    free(ptrs);
-    free(lens);
-    if (!reply)
-        connection_lost(producer, err);
-    return reply;
-}
-
-bool producer_reply_done(struct producer *producer, redisReply *reply, struct err *err)
-{
-    if (!reply)
-        return false;
-    bool ok = reply->type != REDIS_REPLY_ERROR;
-    if (!ok)
-        err_set(err, ERR_REDIS, "Redis at %s refused: %.200s", producer->place, reply->str);
-    freeReplyObject(reply);
-    return ok;
-}
-
-static uint64_t reply_u64(const redisReply *reply)
-{
-    uint64_t number = 0;
-    if (reply->type == REDIS_REPLY_INTEGER)
-        return reply->integer > 0 ? (uint64_t)reply->integer : 0;
-    if (reply->type == REDIS_REPLY_STRING &&
-        slice_to_u64(slice_of(reply->str, reply->len), &number))
-        return number;
-    return 0;
-}
-
-/* Queues a command in the pipeline; its reply is fetched by next_reply(). */
-static void pipeline(struct producer *producer, const char *verb, const struct queue_key *key,
-                     const char *third)
-{
-    const char *args[3] = { verb, key->text, third };
-    size_t lens[3] = { strlen(verb), key->len, third ? strlen(third) : 0 };
-    redisAppendCommandArgv(producer->context, third ? 3 : 2, args, lens);
-}
-
-static redisReply *next_reply(struct producer *producer, struct err *err)
-{
-    void *reply = NULL;
-    if (redisGetReply(producer->context, &reply) != REDIS_OK || !reply) {
-        connection_lost(producer, err);
-        return NULL;
-    }
-    return reply;
-}
-
-/* ---- opening ---- */
 
 static void pause_ms(int ms)
 {
@@ -98,78 +25,32 @@ static void pause_ms(int ms)
     nanosleep(&time, NULL);
 }
 
-static bool connect_to(struct producer *producer, const char *url, struct err *err)
-{
-    struct redis_url parsed;
-    if (!redis_url_parse(slice_str(url), &parsed, err))
-        return false;
-    struct timeval timeout = { .tv_sec = CONNECT_S };
-    char place[400];
-    const struct redis_host *host = &parsed.hosts[0];
-    redis_host_print(host, place, sizeof place);
-    if (host->port == 0)
-        producer->context = redisConnectUnixWithTimeout(host->name, timeout);
-    else
-        producer->context = redisConnectWithTimeout(host->name, host->port, timeout);
-    producer->place = slice_dup(slice_str(place));
-    if (!producer->context)
-        return err_set(err, ERR_REDIS, "Redis at %s: no memory", place);
-    if (producer->context->err)
-        return err_set(err, ERR_REDIS, "no Redis at %s: %s", place, producer->context->errstr);
-    struct slice user = slice_str(parsed.user), password = slice_str(parsed.password);
-    bool ok = true;
-    if (password.len > 0) {
-        redisReply *reply = user.len > 0
-                                ? PRODUCER_COMMAND(producer, err, SLICE("AUTH"), user, password)
-                                : PRODUCER_COMMAND(producer, err, SLICE("AUTH"), password);
-        ok = producer_reply_done(producer, reply, err);
-    }
-    explicit_bzero(&parsed.password, sizeof parsed.password);
-    char db[12];
-    snprintf(db, sizeof db, "%u", parsed.db);
-    if (ok)
-        ok = producer_reply_done(
-            producer, PRODUCER_COMMAND(producer, err, SLICE("SELECT"), slice_str(db)), err);
-    /* A Redis that was just started may be reading its files for a while; it takes SELECT then, but
-     * not PING. */
-    for (int waited = 0; ok; waited += WAIT_STEP_MS) {
-        redisReply *reply = PRODUCER_COMMAND(producer, err, SLICE("PING"));
-        bool loading = reply && reply->type == REDIS_REPLY_ERROR &&
-                       slice_starts_with(slice_str(reply->str), SLICE("LOADING"));
-        if (!loading || waited > LOADING_MS_MAX)
-            return producer_reply_done(producer, reply, err);
-        freeReplyObject(reply);
-        pause_ms(WAIT_STEP_MS);
-    }
-    return false;
-}
+/* ---- opening ---- */
 
 /* Reads how the queue is laid out; what isn't there yet is written when `partitions` says how. */
 static bool layout_read(struct producer *producer, unsigned partitions, struct err *err)
 {
     struct queue_key meta = queue_key_global(producer->name_space, "meta", SLICE(""));
+    struct slice key = queue_key_slice(&meta);
     char number[12], version[12];
     snprintf(number, sizeof number, "%u", partitions);
     snprintf(version, sizeof version, "%d", QUEUE_LAYOUT_VERSION);
     if (partitions > 0 &&
-        (!producer_reply_done(producer,
-                              PRODUCER_COMMAND(producer, err, SLICE("HSETNX"),
-                                               queue_key_slice(&meta), SLICE("version"),
-                                               slice_str(version)),
+        (!producer_reply_good(producer,
+                              PRODUCER_WRITE(producer, err, key, SLICE("HSETNX"), key,
+                                             SLICE("version"), slice_str(version)),
                               err) ||
-         !producer_reply_done(producer,
-                              PRODUCER_COMMAND(producer, err, SLICE("HSETNX"),
-                                               queue_key_slice(&meta), SLICE("partitions"),
-                                               slice_str(number)),
+         !producer_reply_good(producer,
+                              PRODUCER_WRITE(producer, err, key, SLICE("HSETNX"), key,
+                                             SLICE("partitions"), slice_str(number)),
                               err)))
         return false;
-    redisReply *reply = PRODUCER_COMMAND(producer, err, SLICE("HMGET"), queue_key_slice(&meta),
-                                         SLICE("version"), SLICE("partitions"));
-    if (!reply || reply->type != REDIS_REPLY_ARRAY || reply->elements != 2)
-        return producer_reply_done(producer, reply, err) &&
-               err_set(err, ERR_REDIS, "Redis at %s: unexpected reply", producer->place);
-    uint64_t found_version = reply_u64(reply->element[0]), found = reply_u64(reply->element[1]);
-    freeReplyObject(reply);
+    const struct redis_value *reply = PRODUCER_COMMAND(producer, err, key, SLICE("HMGET"), key,
+                                                       SLICE("version"), SLICE("partitions"));
+    if (!producer_reply_good(producer, reply, err))
+        return false;
+    uint64_t found_version = redis_value_u64(producer_item(reply, 0)),
+             found = redis_value_u64(producer_item(reply, 1));
     if (found == 0)
         return err_set(err, ERR_NOT_FOUND,
                        "no engine has used Redis at %s with the name space '%s' yet",
@@ -182,15 +63,16 @@ static bool layout_read(struct producer *producer, unsigned partitions, struct e
     return true;
 }
 
-bool producer_open(struct producer **out, const char *url, const char *name_space,
-                   unsigned partitions, struct err *err)
+bool producer_open_with(struct producer **out, const struct producer_options *options,
+                        struct err *err)
 {
-    if (!queue_name_valid(slice_str(name_space), QUEUE_NAME_SPACE_BYTES_MAX))
+    if (!queue_name_valid(slice_str(options->name_space), QUEUE_NAME_SPACE_BYTES_MAX))
         return err_set(err, ERR_CONFIG, "name space '%s': 1–%d letters, digits, '.', '_', '-'",
-                       name_space, QUEUE_NAME_SPACE_BYTES_MAX);
+                       options->name_space, QUEUE_NAME_SPACE_BYTES_MAX);
     struct producer *producer = mem_zalloc(sizeof *producer);
-    producer->name_space = slice_dup(slice_str(name_space));
-    if (!connect_to(producer, url, err) || !layout_read(producer, partitions, err)) {
+    producer->name_space = slice_dup(slice_str(options->name_space));
+    if (!producer_io_open(producer, options, err) ||
+        !layout_read(producer, options->partitions, err)) {
         producer_close(&producer);
         return false;
     }
@@ -198,14 +80,19 @@ bool producer_open(struct producer **out, const char *url, const char *name_spac
     return true;
 }
 
+bool producer_open(struct producer **out, const char *url, const char *name_space,
+                   unsigned partitions, struct err *err)
+{
+    const struct producer_options options = { .url = url,
+                                              .name_space = name_space,
+                                              .partitions = partitions };
+    return producer_open_with(out, &options, err);
+}
+
 bool producer_reopen(struct producer *producer, const char *url, struct err *err)
 {
-    if (producer->context)
-        redisFree(producer->context);
-    free(producer->place);
-    producer->context = NULL;
-    producer->place = NULL;
-    return connect_to(producer, url, err);
+    (void)url; /* the connection comes back by itself */
+    return producer_io_connected(producer, err);
 }
 
 void producer_close(struct producer **producer)
@@ -213,11 +100,9 @@ void producer_close(struct producer **producer)
     struct producer *it = *producer;
     if (!it)
         return;
-    if (it->context)
-        redisFree(it->context);
+    producer_io_close(it);
     free(it->event_ids);
     free(it->name_space);
-    free(it->place);
     free(it);
     *producer = NULL;
 }
@@ -269,11 +154,11 @@ bool producer_begin(struct producer *producer, const struct producer_submission 
     struct queue_key key = queue_key_submission(producer->name_space, "s:", slice_str(id));
     char expiry[24];
     snprintf(expiry, sizeof expiry, "%lld", (long long)(expires / 1000 + QUEUE_OBJECT_GRACE_S));
-    bool ok =
-        producer_reply_done(producer,
-                            PRODUCER_COMMAND(producer, err, SLICE("SET"), queue_key_slice(&key),
-                                             slice_str(object), SLICE("EXAT"), slice_str(expiry)),
-                            err);
+    bool ok = producer_reply_good(producer,
+                                  PRODUCER_WRITE(producer, err, queue_key_slice(&key), SLICE("SET"),
+                                                 queue_key_slice(&key), slice_str(object),
+                                                 SLICE("EXAT"), slice_str(expiry)),
+                                  err);
     free(object);
     return ok;
 }
@@ -286,13 +171,11 @@ static bool backlog_wait(struct producer *producer, int64_t deadline, struct err
         return true;
     struct queue_key stream = queue_key_global(producer->name_space, "submit", SLICE(""));
     for (;;) {
-        redisReply *reply =
-            PRODUCER_COMMAND(producer, err, SLICE("XLEN"), queue_key_slice(&stream));
-        if (!reply || reply->type != REDIS_REPLY_INTEGER)
-            return producer_reply_done(producer, reply, err);
-        bool free_again = reply->integer < BACKLOG_ENTRIES_MAX;
-        freeReplyObject(reply);
-        if (free_again)
+        const struct redis_value *reply = PRODUCER_COMMAND(producer, err, queue_key_slice(&stream),
+                                                           SLICE("XLEN"), queue_key_slice(&stream));
+        if (!producer_reply_good(producer, reply, err))
+            return false;
+        if (reply->integer < BACKLOG_ENTRIES_MAX)
             break;
         if (wall_ms() >= deadline)
             return err_set(err, ERR_LIMIT,
@@ -310,29 +193,23 @@ static bool entry_add(struct producer *producer, struct slice json, int64_t dead
 {
     struct queue_key stream = queue_key_global(producer->name_space, "submit", SLICE(""));
     for (;;) {
-        redisReply *reply = PRODUCER_COMMAND(producer, err, SLICE("XADD"), queue_key_slice(&stream),
-                                             SLICE("*"), SLICE("json"), json);
+        const struct redis_value *reply =
+            PRODUCER_WRITE(producer, err, queue_key_slice(&stream), SLICE("XADD"),
+                           queue_key_slice(&stream), SLICE("*"), SLICE("json"), json);
         if (!reply)
             return false; /* perhaps stored, perhaps not: the caller's decision */
-        if (reply->type == REDIS_REPLY_STRING) {
-            snprintf(entry, room, "%s", reply->str);
-            freeReplyObject(reply);
+        if (reply->type == VALUE_STRING) {
+            snprintf(entry, room, "%.*s", SLICE_FMT(reply->text));
             return true;
         }
-        struct slice text = slice_str(reply->type == REDIS_REPLY_ERROR ? reply->str : "");
-        bool later =
-            slice_starts_with(text, SLICE("OOM")) || slice_starts_with(text, SLICE("LOADING")) ||
-            slice_starts_with(text, SLICE("MISCONF")) || slice_starts_with(text, SLICE("BUSY"));
+        bool later = redis_value_fails(reply, "OOM") || redis_value_fails(reply, "MISCONF") ||
+                     redis_value_fails(reply, "BUSY");
         if (!later)
-            return producer_reply_done(producer, reply, err) &&
+            return producer_reply_good(producer, reply, err) &&
                    err_set(err, ERR_REDIS, "unexpected reply");
-        if (wall_ms() >= deadline) {
-            err_set(err, ERR_LIMIT, "Redis at %s takes nothing more, try later: %.200s",
-                    producer->place, reply->str);
-            freeReplyObject(reply);
-            return false;
-        }
-        freeReplyObject(reply);
+        if (wall_ms() >= deadline)
+            return err_set(err, ERR_LIMIT, "Redis at %s takes nothing more, try later: %.200s",
+                           producer->place, reply->text.ptr);
         pause_ms(WAIT_STEP_MS);
     }
 }
@@ -401,79 +278,95 @@ bool producer_totals(struct producer *producer, const char *id, struct producer_
                      struct err *err)
 {
     *out = (struct producer_totals){ 0 };
+    producer_pipeline_begin(producer);
     for (unsigned p = 0; p < producer->partitions; p++) {
         struct queue_key key =
             id ? queue_key_partition(producer->name_space, p, "g:", slice_str(id))
                : queue_key_partition(producer->name_space, p, "n", SLICE(""));
-        pipeline(producer, "HGETALL", &key, NULL);
+        PRODUCER_ADD(producer, queue_key_slice(&key), SLICE("HGETALL"), queue_key_slice(&key));
     }
-    bool ok = true;
-    for (unsigned p = 0; p < producer->partitions; p++) {
-        redisReply *reply = next_reply(producer, ok ? err : NULL);
-        if (!reply)
+    if (!producer_pipeline_run(producer, err))
+        return false;
+    for (const struct producer_call *call = producer_pipeline_first(producer); call;
+         call = producer_pipeline_next(producer, call)) {
+        const struct redis_value *reply = call->reply;
+        if (!producer_reply_good(producer, reply, err))
             return false;
-        for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && i + 1 < reply->elements; i += 2)
-            totals_add(out, slice_of(reply->element[i]->str, reply->element[i]->len),
-                       reply_u64(reply->element[i + 1]));
-        ok = producer_reply_done(producer, reply, ok ? err : NULL) && ok;
+        for (size_t i = 0; i + 1 < reply->count; i += 2)
+            totals_add(out, reply->items[i].text, redis_value_u64(&reply->items[i + 1]));
     }
-    return ok;
+    return true;
 }
 
 bool producer_depth(struct producer *producer, struct producer_depth *out, struct err *err)
 {
     *out = (struct producer_depth){ 0 };
+    static const struct {
+        const char *key;
+        struct slice verb;
+        size_t field;
+    } looks[] = {
+        { "t", SLICE("ZCARD"), offsetof(struct producer_depth, retrying) },
+        { "i", SLICE("HLEN"), offsetof(struct producer_depth, in_flight) },
+        { "r:t", SLICE("ZCARD"), offsetof(struct producer_depth, destinations) },
+        { "r:d", SLICE("ZCARD"), offsetof(struct producer_depth, destinations) },
+        { "r:b", SLICE("ZCARD"), offsetof(struct producer_depth, destinations) },
+    };
     struct queue_key submit = queue_key_global(producer->name_space, "submit", SLICE(""));
     struct queue_key dead = queue_key_global(producer->name_space, "dead", SLICE(""));
-    pipeline(producer, "XLEN", &submit, NULL);
-    pipeline(producer, "XLEN", &dead, NULL);
-    for (unsigned p = 0; p < producer->partitions; p++) {
-        struct queue_key retry = queue_key_partition(producer->name_space, p, "t", SLICE(""));
-        struct queue_key inflight = queue_key_partition(producer->name_space, p, "i", SLICE(""));
-        pipeline(producer, "ZCARD", &retry, NULL);
-        pipeline(producer, "HLEN", &inflight, NULL);
-        for (unsigned class = 0; class < 3; class ++) {
-            struct queue_key ready =
-                queue_key_partition(producer->name_space, p, "r:", slice_of("tdb" + class, 1));
-            pipeline(producer, "ZCARD", &ready, NULL);
+    producer_pipeline_begin(producer);
+    PRODUCER_ADD(producer, queue_key_slice(&submit), SLICE("XLEN"), queue_key_slice(&submit));
+    PRODUCER_ADD(producer, queue_key_slice(&dead), SLICE("XLEN"), queue_key_slice(&dead));
+    for (unsigned p = 0; p < producer->partitions; p++)
+        for (size_t i = 0; i < ARRAY_LEN(looks); i++) {
+            struct queue_key key =
+                queue_key_partition(producer->name_space, p, looks[i].key, SLICE(""));
+            PRODUCER_ADD(producer, queue_key_slice(&key), looks[i].verb, queue_key_slice(&key));
         }
-    }
-    bool ok = true;
-    for (unsigned i = 0; i < 2 + 5 * producer->partitions; i++) {
+    if (!producer_pipeline_run(producer, err))
+        return false;
+    unsigned n = 0;
+    for (const struct producer_call *call = producer_pipeline_first(producer); call;
+         call = producer_pipeline_next(producer, call), n++) {
         uint64_t *const first[2] = { &out->submit_entries, &out->dead_letters };
-        uint64_t *const each[5] = { &out->retrying, &out->in_flight, &out->destinations,
-                                    &out->destinations, &out->destinations };
-        redisReply *reply = next_reply(producer, ok ? err : NULL);
-        if (!reply)
+        uint64_t *sum =
+            n < 2 ? first[n]
+                  : (uint64_t *)(void *)((char *)out + looks[(n - 2) % ARRAY_LEN(looks)].field);
+        if (!producer_reply_good(producer, call->reply, err))
             return false;
-        *(i < 2 ? first[i] : each[(i - 2) % 5]) += reply_u64(reply);
-        ok = producer_reply_done(producer, reply, ok ? err : NULL) && ok;
+        *sum += redis_value_u64(call->reply);
     }
-    return ok;
+    return true;
 }
+
+/* ---- events ---- */
 
 /* Where reading begins: before the first event, or behind the last one that's there now. */
 static bool events_begin(struct producer *producer, bool from_start, struct err *err)
 {
-    producer->event_ids = mem_array(producer->partitions, sizeof *producer->event_ids);
+    char(*ids)[EVENT_ID_BYTES] = mem_array(producer->partitions, sizeof *ids);
+    producer_pipeline_begin(producer);
     for (unsigned p = 0; p < producer->partitions; p++) {
-        snprintf(producer->event_ids[p], EVENT_ID_BYTES, "0-0");
-        if (from_start)
-            continue;
+        snprintf(ids[p], EVENT_ID_BYTES, "0-0");
         struct queue_key key = queue_key_partition(producer->name_space, p, "ev", SLICE(""));
-        redisReply *reply =
-            PRODUCER_COMMAND(producer, err, SLICE("XREVRANGE"), queue_key_slice(&key), SLICE("+"),
-                             SLICE("-"), SLICE("COUNT"), SLICE("1"));
-        if (reply && reply->type == REDIS_REPLY_ARRAY && reply->elements == 1)
-            snprintf(producer->event_ids[p], EVENT_ID_BYTES, "%s",
-                     reply->element[0]->element[0]->str);
-        if (!producer_reply_done(producer, reply, err)) {
-            free(producer->event_ids);
-            producer->event_ids = NULL;
-            return false;
-        }
+        if (!from_start)
+            PRODUCER_ADD(producer, queue_key_slice(&key), SLICE("XREVRANGE"), queue_key_slice(&key),
+                         SLICE("+"), SLICE("-"), SLICE("COUNT"), SLICE("1"));
     }
-    return true;
+    bool ok = producer_pipeline_run(producer, err);
+    unsigned p = 0;
+    for (const struct producer_call *call = producer_pipeline_first(producer); ok && call;
+         call = producer_pipeline_next(producer, call), p++) {
+        ok = producer_reply_good(producer, call->reply, err);
+        if (ok && call->reply->count == 1)
+            snprintf(ids[p], EVENT_ID_BYTES, "%.*s",
+                     SLICE_FMT(producer_item(&call->reply->items[0], 0)->text));
+    }
+    if (ok)
+        producer->event_ids = ids;
+    else
+        free(ids);
+    return ok;
 }
 
 static unsigned partition_of_key(struct slice key)
@@ -483,19 +376,73 @@ static unsigned partition_of_key(struct slice key)
     return slice_to_u64(slice_cut(&key, '}'), &p) ? (unsigned)p : 0;
 }
 
-/* One stream of an XREAD reply: [key, [[id, [field, value]]…]]. */
-static void events_take(struct producer *producer, const redisReply *stream,
-                        void (*event)(void *user, struct slice json), void *user)
+/* One stream of an XREAD reply: [key, [[id, [field, value]]…]]. Returns the number of events. */
+static size_t events_take(struct producer *producer, const struct redis_value *stream,
+                          void (*event)(void *user, struct slice json), void *user)
 {
-    unsigned p = partition_of_key(slice_of(stream->element[0]->str, stream->element[0]->len));
-    const redisReply *entries = stream->element[1];
-    for (size_t i = 0; i < entries->elements && p < producer->partitions; i++) {
-        const redisReply *entry = entries->element[i], *fields = entry->element[1];
-        snprintf(producer->event_ids[p], EVENT_ID_BYTES, "%s", entry->element[0]->str);
-        for (size_t f = 0; f + 1 < fields->elements; f += 2)
-            if (slice_eq(slice_of(fields->element[f]->str, fields->element[f]->len), SLICE("e")))
-                event(user, slice_of(fields->element[f + 1]->str, fields->element[f + 1]->len));
+    unsigned p = partition_of_key(producer_item(stream, 0)->text);
+    const struct redis_value *entries = producer_item(stream, 1);
+    for (size_t i = 0; i < entries->count && p < producer->partitions; i++) {
+        const struct redis_value *entry = &entries->items[i], *fields = producer_item(entry, 1);
+        snprintf(producer->event_ids[p], EVENT_ID_BYTES, "%.*s",
+                 SLICE_FMT(producer_item(entry, 0)->text));
+        for (size_t f = 0; f + 1 < fields->count; f += 2)
+            if (slice_eq(fields->items[f].text, SLICE("e")))
+                event(user, fields->items[f + 1].text);
     }
+    return entries->count;
+}
+
+/* An XREAD of the partitions from `first` on, `n` of them. */
+static void events_ask(struct producer *producer, unsigned first, unsigned n, int wait_ms)
+{
+    char count[12], block[12];
+    snprintf(count, sizeof count, "%d", EVENTS_PER_READ);
+    snprintf(block, sizeof block, "%d", wait_ms);
+    size_t at = 0;
+    struct slice *args = mem_array(6 + 2 * (size_t)n, sizeof *args);
+    struct queue_key *keys = mem_array(n, sizeof *keys);
+    args[at++] = SLICE("XREAD");
+    args[at++] = SLICE("COUNT");
+    args[at++] = slice_str(count);
+    if (wait_ms > 0) { /* BLOCK 0 would be forever */
+        args[at++] = SLICE("BLOCK");
+        args[at++] = slice_str(block);
+    }
+    args[at++] = SLICE("STREAMS");
+    for (unsigned i = 0; i < n; i++) {
+        keys[i] = queue_key_partition(producer->name_space, first + i, "ev", SLICE(""));
+        args[at++] = queue_key_slice(&keys[i]);
+    }
+    for (unsigned i = 0; i < n; i++)
+        args[at++] = slice_str(producer->event_ids[first + i]);
+    producer_pipeline_add(producer, queue_key_slice(&keys[0]), false, args, at)->call.extra_ms =
+        (unsigned)wait_ms;
+    free(args);
+    free(keys);
+}
+
+/* Reads what is there, or waits for it at one server. */
+static bool events_read(struct producer *producer, int wait_ms, size_t *seen,
+                        void (*event)(void *user, struct slice json), void *user, struct err *err)
+{
+    bool cluster = redis_set_kind(producer->set) == REDIS_URL_CLUSTER;
+    producer_pipeline_begin(producer);
+    if (cluster) /* a command may only name keys of one slot there */
+        for (unsigned p = 0; p < producer->partitions; p++)
+            events_ask(producer, p, 1, 0);
+    else
+        events_ask(producer, 0, producer->partitions, wait_ms);
+    if (!producer_pipeline_run(producer, err))
+        return false;
+    for (const struct producer_call *call = producer_pipeline_first(producer); call;
+         call = producer_pipeline_next(producer, call)) {
+        if (!producer_reply_good(producer, call->reply, err))
+            return false;
+        for (size_t i = 0; i < call->reply->count; i++)
+            *seen += events_take(producer, &call->reply->items[i], event, user);
+    }
+    return true;
 }
 
 bool producer_events(struct producer *producer, bool from_start, int wait_ms,
@@ -503,33 +450,21 @@ bool producer_events(struct producer *producer, bool from_start, int wait_ms,
 {
     if (!producer->event_ids && !events_begin(producer, from_start, err))
         return false;
-    char count[12], block[12];
-    snprintf(count, sizeof count, "%d", EVENTS_PER_READ);
-    snprintf(block, sizeof block, "%d", wait_ms);
-    size_t n = 0, room = 6 + 2 * (size_t)producer->partitions;
-    struct slice *args = mem_array(room, sizeof *args);
-    struct queue_key *keys = mem_array(producer->partitions, sizeof *keys);
-    args[n++] = SLICE("XREAD");
-    args[n++] = SLICE("COUNT");
-    args[n++] = slice_str(count);
-    if (wait_ms > 0) { /* BLOCK 0 would be forever */
-        args[n++] = SLICE("BLOCK");
-        args[n++] = slice_str(block);
+    size_t seen = 0;
+    if (redis_set_kind(producer->set) != REDIS_URL_CLUSTER)
+        return events_read(producer, wait_ms, &seen, event, user, err);
+    /* Blocking works for one slot only, so all are asked again and again. */
+    int64_t deadline = wall_ms() + wait_ms;
+    for (;;) {
+        if (!events_read(producer, 0, &seen, event, user, err))
+            return false;
+        if (seen > 0 || wall_ms() >= deadline)
+            return true;
+        pause_ms(WAIT_STEP_MS + (int)producer->partitions / 16);
     }
-    args[n++] = SLICE("STREAMS");
-    for (unsigned p = 0; p < producer->partitions; p++) {
-        keys[p] = queue_key_partition(producer->name_space, p, "ev", SLICE(""));
-        args[n++] = queue_key_slice(&keys[p]);
-    }
-    for (unsigned p = 0; p < producer->partitions; p++)
-        args[n++] = slice_str(producer->event_ids[p]);
-    redisReply *reply = producer_command(producer, err, args, n);
-    free(args);
-    free(keys);
-    for (size_t i = 0; reply && reply->type == REDIS_REPLY_ARRAY && i < reply->elements; i++)
-        events_take(producer, reply->element[i], event, user);
-    return producer_reply_done(producer, reply, err);
 }
+
+/* ---- dead letters ---- */
 
 static void letter_field(struct producer_dead_letter *letter, struct slice name, struct slice value)
 {
@@ -550,15 +485,15 @@ bool producer_dead_letters(struct producer *producer, size_t max,
     struct queue_key key = queue_key_global(producer->name_space, "dead", SLICE(""));
     char count[24];
     snprintf(count, sizeof count, "%zu", max);
-    redisReply *reply = PRODUCER_COMMAND(producer, err, SLICE("XRANGE"), queue_key_slice(&key),
-                                         SLICE("-"), SLICE("+"), SLICE("COUNT"), slice_str(count));
-    for (size_t i = 0; reply && reply->type == REDIS_REPLY_ARRAY && i < reply->elements; i++) {
-        const redisReply *fields = reply->element[i]->element[1];
+    const struct redis_value *reply = PRODUCER_COMMAND(
+        producer, err, queue_key_slice(&key), SLICE("XRANGE"), queue_key_slice(&key), SLICE("-"),
+        SLICE("+"), SLICE("COUNT"), slice_str(count));
+    for (size_t i = 0; reply && i < reply->count; i++) {
+        const struct redis_value *fields = producer_item(&reply->items[i], 1);
         struct producer_dead_letter it = { 0 };
-        for (size_t f = 0; f + 1 < fields->elements; f += 2)
-            letter_field(&it, slice_of(fields->element[f]->str, fields->element[f]->len),
-                         slice_of(fields->element[f + 1]->str, fields->element[f + 1]->len));
+        for (size_t f = 0; f + 1 < fields->count; f += 2)
+            letter_field(&it, fields->items[f].text, fields->items[f + 1].text);
         letter(user, &it);
     }
-    return producer_reply_done(producer, reply, err);
+    return producer_reply_good(producer, reply, err);
 }

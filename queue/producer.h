@@ -1,6 +1,5 @@
 #pragma once
-/* The queue as a command-line program sees it: blocking, over hiredis' own connection. Never on a
- * worker's ring. */
+/* The queue as a command-line program sees it: blocking. Never on a worker's ring. */
 #include "engine/base/buf.h"
 #include "engine/base/err.h"
 #include "engine/base/log.h"
@@ -8,12 +7,23 @@
 
 struct producer;
 
+struct producer_options {
+    const char *url; /* queue/url.h */
+    const char *name_space;
+    unsigned partitions;      /* used when no engine was there yet; 0: fail then */
+    unsigned wait_replicas;   /* that must have what is submitted; 0: none */
+    unsigned wait_timeout_ms; /* how long it may take them; 0: 1000 */
+};
+
 /** Connects (within 5 s), checks that what answers is a Redis with our layout, and learns the
- * number of partitions. `partitions`: used when no engine was there yet; 0: fail then. */
+ * number of partitions. */
+MUST_USE bool producer_open_with(struct producer **out, const struct producer_options *options,
+                                 struct err *err);
+/** The same without waiting for replicas. */
 MUST_USE bool producer_open(struct producer **out, const char *url, const char *name_space,
                             unsigned partitions, struct err *err);
-/** Connects again after a failure, to the same Redis, and keeps the place in the events. After
- * false only this, or producer_close(), may be called. */
+/** Waits for the connection after a failure, 5 s; the place in the events is kept. After false only
+ * this, or producer_close(), may be called. */
 MUST_USE bool producer_reopen(struct producer *producer, const char *url, struct err *err);
 void producer_close(struct producer **producer);
 unsigned producer_partitions(const struct producer *producer);
@@ -86,7 +96,8 @@ MUST_USE bool producer_dead_letters(struct producer *producer, size_t max,
 /* ---- what the engine checks before it starts ---- */
 
 /** Whether a Redis is there and fit: too old a version (before 6.2) or another number of partitions
- * is an error; a setting that makes promises weaker (maxmemory-policy, appendonly, appendfsync) is
- * a warning to the log. */
-MUST_USE bool queue_check(const char *url, const char *name_space, unsigned partitions,
-                          const struct log *log, struct err *err);
+ * is an error; what makes promises weaker on any of its primaries (maxmemory-policy, appendonly,
+ * appendfsync, no-appendfsync-on-rewrite, too few replicas, a cluster that isn't whole) is a
+ * warning to the log. */
+MUST_USE bool queue_check(const struct producer_options *options, const struct log *log,
+                          struct err *err);

@@ -687,6 +687,8 @@ bool queue_create(struct queue **out, struct ring *ring, const struct queue_opti
     struct queue *queue = mem_zalloc(sizeof *queue);
     struct redis_options redis_options = { .url = options->url,
                                            .timeout_ms = options->redis_timeout_ms,
+                                           .wait_replicas = options->wait_replicas,
+                                           .wait_timeout_ms = options->wait_timeout_ms,
                                            .client_name = "eilpost",
                                            .log = options->log };
     if (!redis_set_create(&queue->redis, ring, &redis_options, &redis_handlers, queue, err)) {

@@ -125,7 +125,7 @@ struct queue_events {
 };
 
 struct queue_options {
-    const char *url;          /* redis://[user:password@]host[:port][/db] or unix:///path[?db=N] */
+    const char *url;          /* queue/url.h */
     const char *name_space;   /* prefix of all keys; "e" */
     unsigned partitions;      /* fixed at the first start on a Redis; 16 */
     const char *node;         /* stable id of this node (kept in the state directory) */
@@ -138,6 +138,8 @@ struct queue_options {
     const struct log *log;
     uint64_t events_max;       /* kept in the events streams, all partitions together; 1,000,000 */
     unsigned redis_timeout_ms; /* 3000 */
+    unsigned wait_replicas;    /* that must have what is leased and recorded; 0: none */
+    unsigned wait_timeout_ms;  /* how long it may take them; 1000 */
 };
 
 MUST_USE bool queue_create(struct queue **out, struct ring *ring,

@@ -372,6 +372,11 @@ struct redis *redis_set_at(const struct redis_set *set, unsigned index)
     return set->servers[index]->redis;
 }
 
+enum redis_url_kind redis_set_kind(const struct redis_set *set)
+{
+    return set->url.kind;
+}
+
 const char *redis_set_failure(const struct redis_set *set)
 {
     for (unsigned i = 0; i < set->count; i++)

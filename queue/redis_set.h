@@ -45,6 +45,7 @@ void *redis_set_data(const struct redis *server);
 unsigned redis_set_count(const struct redis_set *set);
 struct redis *redis_set_at(const struct redis_set *set, unsigned index);
 
+enum redis_url_kind redis_set_kind(const struct redis_set *set);
 /** Why something isn't up; "" when there's no reason to give. Without passwords. */
 const char *redis_set_failure(const struct redis_set *set);
 

@@ -79,3 +79,15 @@ uint64_t redis_value_u64(const struct redis_value *value)
         return number;
     return 0;
 }
+
+void redis_value_copy(struct redis_value *to, struct arena *arena, const struct redis_value *from)
+{
+    *to = *from;
+    if (from->text.ptr)
+        to->text = arena_copy(arena, from->text);
+    if (from->count == 0)
+        return;
+    to->items = arena_alloc(arena, from->count * sizeof *to->items);
+    for (size_t i = 0; i < from->count; i++)
+        redis_value_copy(&to->items[i], arena, &from->items[i]);
+}

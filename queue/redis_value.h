@@ -36,6 +36,9 @@ static inline bool redis_value_fails(const struct redis_value *value, const char
 /** An integer reply, or a string of digits; 0 for anything else. */
 uint64_t redis_value_u64(const struct redis_value *value);
 
+/** Copies `from`, with all that is in it, into the arena. */
+void redis_value_copy(struct redis_value *to, struct arena *arena, const struct redis_value *from);
+
 struct redisReader;
 /** A reader that puts its replies (struct redis_value) into the arena, which outlives it. It keeps
  * `buffer_bytes` between replies. */

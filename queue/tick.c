@@ -198,7 +198,7 @@ void partition_tick(struct queue_partition *partition)
             partition->notice, sizeof partition->notice, "%lld-0",
             (long long)(partition->epoch / 1000 > 60000 ? partition->epoch / 1000 - 60000 : 0));
     partition->tick_busy = true;
-    partition->tick_call = (struct redis_call){ .done = tick_done };
+    partition->tick_call = (struct redis_call){ .done = tick_done, .durable = true };
     struct slice args[9] = {
         SLICE("EVALSHA"),
         script_sha(&partition->server->scripts, SCRIPT_TICK),

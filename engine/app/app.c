@@ -18,13 +18,14 @@
 #include "engine/app/worker.h"
 #include "engine/base/mem.h"
 #include "queue/producer.h"
+#include "queue/url.h"
 
 struct app {
     const struct config *config;
     const struct log *log;
     char node[NODE_ID_MAX + 1];
     char ehlo_name[256];
-    char redis_url[512];
+    char redis_url[REDIS_URL_BYTES];
     struct embedded_redis *redis;
     struct queue_journal_file *journal;
     struct queue_journal **journals;
@@ -103,8 +104,13 @@ static bool prepare_redis(struct app *app, struct err *err)
             return err_prefix(err, "private Redis");
         snprintf(app->redis_url, sizeof app->redis_url, "%s", embedded_redis_url(app->redis));
     }
-    return queue_check(app->redis_url, config->redis.name_space, config->redis.partitions, app->log,
-                       err);
+    const struct producer_options options = {
+        .url = app->redis_url,
+        .name_space = config->redis.name_space,
+        .partitions = config->redis.partitions,
+        .wait_replicas = config->redis.wait_replicas,
+    };
+    return queue_check(&options, app->log, err);
 }
 
 /* The stats endpoint before the workers: a port in use is told before any job is leased. */

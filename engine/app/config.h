@@ -48,6 +48,8 @@ struct config {
         const char *url; /* "": private Redis below state_dir, see embedded_redis.h */
         const char *name_space;
         unsigned partitions;
+        unsigned wait_replicas; /* 0: none */
+        unsigned wait_timeout_ms;
     } redis;
     struct {
         unsigned port;

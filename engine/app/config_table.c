@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "engine/classify/verdict.h"
+#include "queue/url.h"
 
 static const char *check_filled(const char *text)
 {
@@ -14,13 +15,14 @@ static const char *check_filled(const char *text)
 
 static const char *check_redis_url(const char *text)
 {
-    struct slice url = slice_str(text);
-    if (url.len == 0 || slice_starts_with(url, SLICE("unix:///")))
-        return NULL;
-    if (slice_starts_with(url, SLICE("redis://")) && url.len > strlen("redis://"))
-        return NULL;
-    return "must be redis://[USER:PASSWORD@]HOST[:PORT][/DB], unix:///PATH[?db=N], or empty for a "
-           "private Redis";
+    struct redis_url url;
+    struct err err;
+    bool good = !*text || redis_url_parse(slice_str(text), &url, &err);
+    redis_url_clear(&url);
+    return good ? NULL
+                : "must be redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss://… (TLS), "
+                  "unix:///PATH, redis+sentinel://HOST,HOST…/MASTER, redis+cluster://HOST,HOST… "
+                  "(queue/README.md), or empty for a private Redis";
 }
 
 static const char *check_name_space(const char *text)
@@ -247,13 +249,19 @@ static const struct setting rows[] = {
       .text = "",
       .check = check_redis_url,
       .secret = true,
-      .help = "redis://[USER:PASSWORD@]HOST[:PORT][/DB] or unix:///PATH[?db=N]. Empty: a private "
-              "Redis below "
-              "state_dir that syncs each write to disk." },
+      .help = "redis://[USER:PASSWORD@]HOST[:PORT][/DB], unix:///PATH, "
+              "redis+sentinel://HOST,HOST…/MASTER or redis+cluster://HOST,HOST…; rediss in place "
+              "of redis for TLS. Empty: a private Redis below state_dir that syncs each write to "
+              "disk." },
     TEXT("redis.name_space", redis.name_space, "e", check_name_space,
          "What all keys in Redis begin with."),
     UINT("redis.partitions", redis.partitions, 16, 1, 4096, NULL,
          "Slices of the queue. Fixed by the first engine that uses this name space."),
+    UINT("redis.wait_replicas", redis.wait_replicas, 0, 0, 10, NULL,
+         "Replicas that must have it before anything counts as accepted, leased or recorded: what "
+         "a failover needs to lose nothing. 0: none."),
+    UINT("redis.wait_timeout_ms", redis.wait_timeout_ms, 1000, 10, 60000, "ms",
+         "How long they may take; then the connection is given up and all is tried again."),
 
     UINT("smtp.port", smtp.port, 25, 1, 65535, NULL, "Port of the mail exchangers."),
     TEXT("smtp.ehlo_name", smtp.ehlo_name, "", check_ehlo_name,

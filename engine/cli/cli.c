@@ -10,6 +10,7 @@
 #include "engine/app/embedded_redis.h"
 #include "engine/base/buf.h"
 #include "queue/producer.h"
+#include "queue/url.h"
 
 #define CONFIG_PATH "/etc/eilpost/eilpost.yaml"
 
@@ -109,14 +110,21 @@ bool cli_redis_url(const struct config *config, char *url, size_t room, struct e
 
 bool cli_producer_open(struct producer **out, const struct config *config, struct err *err)
 {
-    char url[1024];
+    char url[REDIS_URL_BYTES];
     if (!config->redis.url[0] && access(config->state_dir, F_OK) != 0)
         return err_set(err, ERR_REDIS,
                        "there is no queue in %s yet; start it with: eilpost run --config %s",
                        config->state_dir, config->path);
     if (!cli_redis_url(config, url, sizeof url, err))
         return false;
-    if (producer_open(out, url, config->redis.name_space, config->redis.partitions, err))
+    const struct producer_options options = {
+        .url = url,
+        .name_space = config->redis.name_space,
+        .partitions = config->redis.partitions,
+        .wait_replicas = config->redis.wait_replicas,
+        .wait_timeout_ms = config->redis.wait_timeout_ms,
+    };
+    if (producer_open_with(out, &options, err))
         return true;
     if (!config->redis.url[0] && err->kind == ERR_REDIS) {
         size_t len = strlen(err->text);

@@ -9,6 +9,7 @@
 #include "engine/base/buf.h"
 #include "engine/cli/cli.h"
 #include "queue/producer.h"
+#include "queue/url.h"
 
 #define WAIT_MS 500
 #define RECONNECT_MS 200
@@ -121,7 +122,7 @@ int command_events(int argc, char **argv)
     int signals = signalfd(-1, &stop, SFD_CLOEXEC);
 
     struct config config;
-    char url[1024];
+    char url[REDIS_URL_BYTES];
     struct printer printer = { .submission = submission };
     struct reading reading = {
         .url = url, .follow = follow || only_new, .only_new = only_new, .signals = signals

@@ -108,7 +108,7 @@ static void sentinel_run(struct test_group *group, unsigned index)
     fprintf(file,
             "bind 127.0.0.1\nport %d\ndir %s\nlogfile %s/sentinel%u.log\n"
             "sentinel monitor main 127.0.0.1 %d %u\n"
-            "sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n",
+            "sentinel down-after-milliseconds main 2000\nsentinel failover-timeout main 2000\n",
             group->sentinels[index].port, group->folder, group->folder, index, group->nodes[0].port,
             group->sentinel_count / 2 + 1);
     fclose(file);

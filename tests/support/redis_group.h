@@ -28,7 +28,8 @@ struct test_group {
 int test_port(void);
 
 /** Node 0 is the primary, the others are its replicas, all linked; with sentinels (0: none) that
- * know each other and the primary as "main", and fail over after half a second. `url` is the
+ * know each other and the primary as "main", and fail over after two seconds (with less they
+ * take each other's changes for failures). `url` is the
  * sentinels', or the primary's. */
 void test_sentinel_start(struct test_group *group, unsigned nodes, unsigned sentinels);
 /** Three primaries (nodes 0 to 2, a third of the slots each) and a replica of each (3 to 5). */
