@@ -24,8 +24,17 @@ static_assert(sizeof(struct stats_counters) == ARRAY_LEN(stats_counter_fields) *
 #name, offsetof(struct stats_gauges, name)                                                 \
     }
 const struct stats_field stats_gauge_fields[] = {
-    GAUGE(sessions_opening), GAUGE(sessions_busy), GAUGE(sessions_idle), GAUGE(jobs_held),
-    GAUGE(acks_pending),     GAUGE(destinations),  GAUGE(sites),         GAUGE(render_bytes),
+    GAUGE(sessions_opening),
+    GAUGE(sessions_busy),
+    GAUGE(sessions_idle),
+    GAUGE(jobs_held),
+    GAUGE(jobs_held_transactional),
+    GAUGE(jobs_held_deadline),
+    GAUGE(jobs_held_bulk),
+    GAUGE(acks_pending),
+    GAUGE(destinations),
+    GAUGE(sites),
+    GAUGE(render_bytes),
     GAUGE(partitions_owned),
 };
 const size_t stats_gauge_count = ARRAY_LEN(stats_gauge_fields);
@@ -34,8 +43,11 @@ static_assert(sizeof(struct stats_gauges) == ARRAY_LEN(stats_gauge_fields) * siz
 
 const char *stats_stage_name(enum stats_stage stage)
 {
-    static const char *const names[] = { "queue_wait",   "dns",         "connect", "tls",
-                                         "session_wait", "transaction", "ack",     "total" };
+    static const char *const names[] = { "queue_wait",  "queue_wait_transactional",
+                                         "dns",         "connect",
+                                         "tls",         "session_wait",
+                                         "transaction", "ack",
+                                         "total" };
     static_assert(ARRAY_LEN(names) == STATS_STAGES, "each stage has a name");
     return names[stage];
 }

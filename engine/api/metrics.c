@@ -109,6 +109,10 @@ static void render_gauges(const struct stats_gauges *gauges, struct buf *out)
            GAUGE("state=\"opening\"", sessions_opening), GAUGE("state=\"busy\"", sessions_busy),
            GAUGE("state=\"idle\"", sessions_idle));
     FAMILY(out, "jobs_held", "gauge", "Jobs leased by this process.", gauges, GAUGE("", jobs_held));
+    FAMILY(out, "jobs_held_by_class", "gauge", "The same by class.", gauges,
+           GAUGE("class=\"transactional\"", jobs_held_transactional),
+           GAUGE("class=\"deadline\"", jobs_held_deadline),
+           GAUGE("class=\"bulk\"", jobs_held_bulk));
     FAMILY(out, "acks_pending", "gauge", "Outcomes that Redis doesn't have yet.", gauges,
            GAUGE("", acks_pending));
     FAMILY(out, "destinations", "gauge", "Domains known to the workers.", gauges,

@@ -13,14 +13,15 @@
 
 /** Where a message's time goes, each a histogram in µs. */
 enum stats_stage {
-    STATS_QUEUE_WAIT,   /* submitted until leased, retries included */
-    STATS_DNS,          /* look-ups of MX and addresses */
-    STATS_CONNECT,      /* connection, greeting, EHLO, TLS: until a session is usable */
-    STATS_TLS,          /* handshakes only */
-    STATS_SESSION_WAIT, /* leased until a session takes it */
-    STATS_TRANSACTION,  /* MAIL until the last reply */
-    STATS_ACK,          /* outcome known until it's recorded */
-    STATS_TOTAL,        /* submitted until delivered */
+    STATS_QUEUE_WAIT,               /* submitted until leased, retries included */
+    STATS_QUEUE_WAIT_TRANSACTIONAL, /* the same, of transactional mail only */
+    STATS_DNS,                      /* look-ups of MX and addresses */
+    STATS_CONNECT,                  /* connection, greeting, EHLO, TLS: until a session is usable */
+    STATS_TLS,                      /* handshakes only */
+    STATS_SESSION_WAIT,             /* leased until a session takes it */
+    STATS_TRANSACTION,              /* MAIL until the last reply */
+    STATS_ACK,                      /* outcome known until it's recorded */
+    STATS_TOTAL,                    /* submitted until delivered */
     STATS_STAGES,
 };
 
@@ -38,7 +39,8 @@ struct stats_counters {
 /** What is so at the moment. */
 struct stats_gauges {
     uint64_t sessions_opening, sessions_busy, sessions_idle;
-    uint64_t jobs_held, acks_pending;
+    uint64_t jobs_held, jobs_held_transactional, jobs_held_deadline, jobs_held_bulk; /* sum first */
+    uint64_t acks_pending;
     uint64_t destinations, sites;
     uint64_t render_bytes;
     uint64_t partitions_owned;

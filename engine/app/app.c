@@ -31,6 +31,9 @@ struct app {
     struct queue_journal **journals;
     struct deliver_source *sources;
     unsigned source_count;
+    struct deliver_pool *pools;
+    unsigned pool_count;
+    unsigned *every_source, *same_weights; /* of the pool of all sources */
     struct deliver_schedule *schedules;
     struct worker_common common;
     struct worker **workers;
@@ -78,7 +81,36 @@ static bool prepare_sources(struct app *app, struct err *err)
     return true;
 }
 
-static_assert((unsigned)CONFIG_ANY_CLASS == DELIVER_ANY_CLASS, "classes are passed on as they are");
+/* Those configured, or one of all sources. */
+static void prepare_pools(struct app *app)
+{
+    const struct config *config = app->config;
+    app->pool_count = config->pools_count ? config->pools_count : 1;
+    app->pools = mem_array(app->pool_count, sizeof *app->pools);
+    app->every_source = mem_array(app->source_count, sizeof *app->every_source);
+    app->same_weights = mem_array(app->source_count, sizeof *app->same_weights);
+    for (unsigned i = 0; i < app->source_count; i++) {
+        app->every_source[i] = i;
+        app->same_weights[i] = 1;
+    }
+    app->pools[0] = (struct deliver_pool){ .name = "",
+                                           .sources = app->every_source,
+                                           .weights = app->same_weights,
+                                           .source_count = app->source_count };
+    for (unsigned i = 0; i < config->pools_count; i++) {
+        const struct config_pool *from = &config->pools[i];
+        app->pools[i] = (struct deliver_pool){ .name = from->name,
+                                               .sources = from->members,
+                                               .weights = from->weights,
+                                               .source_count = from->texts_count };
+    }
+}
+
+static_assert((unsigned)CONFIG_TRANSACTIONAL == QUEUE_TRANSACTIONAL &&
+                  (unsigned)CONFIG_DEADLINE == QUEUE_DEADLINE &&
+                  (unsigned)CONFIG_BULK == QUEUE_BULK &&
+                  (unsigned)CONFIG_ANY_CLASS == DELIVER_ANY_CLASS,
+              "classes are passed on as they are");
 
 static void prepare_schedules(struct app *app)
 {
@@ -141,6 +173,8 @@ static bool start_workers(struct app *app, struct err *err)
         .journals = app->journals,
         .sources = app->sources,
         .source_count = app->source_count,
+        .pools = app->pools,
+        .pool_count = app->pool_count,
         .schedules = app->schedules,
     };
     for (unsigned i = 0; i < app->worker_count; i++)
@@ -164,6 +198,9 @@ static void app_stop(struct app *app)
     free(app->workers);
     free(app->journals);
     free(app->sources);
+    free(app->pools);
+    free(app->every_source);
+    free(app->same_weights);
     free(app->schedules);
 }
 
@@ -178,6 +215,7 @@ static bool app_start(struct app *app, struct err *err)
     raise_file_limit(app->log);
     if (!node_open(config->state_dir, app->node, err) || !prepare_sources(app, err))
         return false;
+    prepare_pools(app);
     prepare_schedules(app);
     /* A slot is taken from an end-of-data to its durable ack, so more are needed than jobs are
      * held. */

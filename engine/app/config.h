@@ -75,10 +75,10 @@ struct config {
     unsigned pools_count;
     struct {
         unsigned connections_per_site, messages_per_session, idle_s, sessions_per_worker;
-        unsigned connect_concurrency_per_site;
+        unsigned connect_concurrency_per_site, reserved_per_site;
     } pool;
     struct {
-        unsigned jobs_in_flight, per_destination, owner_lease_ms, events_max;
+        unsigned jobs_in_flight, per_destination, reserved_percent, owner_lease_ms, events_max;
     } queue;
     struct {
         const struct config_schedule *schedules; /* the first one that fits is used … */

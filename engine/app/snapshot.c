@@ -66,11 +66,17 @@ static void read_counters(const struct worker_view *view, struct stats_counters 
 static void read_gauges(const struct worker_view *view, struct stats_gauges *out)
 {
     const struct deliver_stats *deliver = view->deliver;
+    uint64_t transactional = LOAD(deliver->jobs_held[QUEUE_TRANSACTIONAL]),
+             deadline = LOAD(deliver->jobs_held[QUEUE_DEADLINE]),
+             bulk = LOAD(deliver->jobs_held[QUEUE_BULK]);
     *out = (struct stats_gauges){
         .sessions_opening = LOAD(deliver->sessions_opening),
         .sessions_busy = LOAD(deliver->sessions_busy),
         .sessions_idle = LOAD(deliver->sessions_idle),
-        .jobs_held = LOAD(deliver->jobs_held),
+        .jobs_held = transactional + deadline + bulk,
+        .jobs_held_transactional = transactional,
+        .jobs_held_deadline = deadline,
+        .jobs_held_bulk = bulk,
         .acks_pending = LOAD(view->queue->acks_pending),
         .destinations = LOAD(deliver->destinations),
         .sites = LOAD(deliver->sites),
@@ -103,6 +109,7 @@ static void add_stages(const struct deliver_stats *deliver, struct histogram sta
 {
     const struct histogram *from[STATS_STAGES] = {
         [STATS_QUEUE_WAIT] = &deliver->queue_wait,
+        [STATS_QUEUE_WAIT_TRANSACTIONAL] = &deliver->queue_wait_transactional,
         [STATS_DNS] = &deliver->dns,
         [STATS_CONNECT] = &deliver->connect,
         [STATS_TLS] = &deliver->tls,

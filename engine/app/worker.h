@@ -17,6 +17,8 @@ struct worker_common {
     struct queue_journal *const *journals; /* one part per worker */
     const struct deliver_source *sources;
     unsigned source_count;
+    const struct deliver_pool *pools;
+    unsigned pool_count;
     const struct deliver_schedule *schedules; /* as many as the configuration has */
 };
 

@@ -8,15 +8,15 @@
 #include "engine/deliver/internal.h"
 
 #define PUMP_MS 10              /* leases are asked for in batches, this far apart */
-#define DISCOVER_IDLE_MS 50     /* how soon a new destination is found */
+#define DISCOVER_MS 40          /* how soon a new destination is found */
 #define RENDER_BLOCK_BYTES 8192 /* a message of usual size is one block */
 #define SWEEP_MS 5000
 #define UNUSED_MS 60000 /* destinations and sites without work are forgotten after */
 
 /* ---- leasing ---- */
 
-/* How many jobs of one destination to hold: fewer the more destinations there are, so that none
- * takes all. */
+/* How many jobs of one destination and class to hold: fewer the more destinations there are, so
+ * that none takes all. */
 static unsigned window_of(const struct deliver *deliver)
 {
     unsigned share = deliver->options.jobs_max / (unsigned)(deliver->destinations.count + 1);
@@ -24,39 +24,79 @@ static unsigned window_of(const struct deliver *deliver)
     return MIN_OF(deliver->options.jobs_per_destination, share);
 }
 
-static void lease_hungry(struct deliver *deliver)
+/* How many jobs of a class may be held, whatever is held of others. */
+static unsigned class_max(const struct deliver *deliver, enum queue_class class)
+{
+    unsigned max = deliver->options.jobs_max;
+    unsigned reserved = (unsigned)((uint64_t)max * deliver->options.jobs_reserved_percent / 100);
+    return class == QUEUE_TRANSACTIONAL ? max : max - reserved;
+}
+
+static unsigned room_under(unsigned max, unsigned taken)
+{
+    return max - MIN_OF(max, taken);
+}
+
+/* How many more jobs of a class may be leased now. */
+static unsigned class_room(const struct deliver *deliver, enum queue_class class)
+{
+    unsigned max = deliver->options.jobs_max, bulk_max = class_max(deliver, QUEUE_BULK);
+    unsigned taken = deliver->held + deliver->asked;
+    unsigned taken_bulk = deliver->held_bulk + deliver->asked_bulk, all = room_under(max, taken);
+    /* What discovery brings isn't known in advance: should it be more bulk than planned, what is
+     * kept is still kept. */
+    unsigned room = class == QUEUE_TRANSACTIONAL ? room_under(max - bulk_max, taken - taken_bulk)
+                                                 : room_under(bulk_max, taken_bulk);
+    return class == QUEUE_TRANSACTIONAL ? MAX_OF(room, all) : MIN_OF(room, all);
+}
+
+static unsigned visit_ms(enum queue_class class)
+{
+    return class == QUEUE_TRANSACTIONAL ? DELIVER_VISIT_TRANSACTIONAL_MS : DELIVER_VISIT_MS;
+}
+
+/* Asks for more of the destinations that are known. */
+static void lease_hungry(struct deliver *deliver, enum queue_class class)
 {
     /* A tenth is left to discovery: a new destination isn't kept waiting by those that are known.
      */
-    unsigned cap = deliver->options.jobs_max - deliver->options.jobs_max / 10, asked = 0,
-             window = window_of(deliver);
-    while (!list_empty(&deliver->hungry) && deliver->held + asked < cap) {
-        struct destination *destination =
-            LIST_ENTRY(list_pop_front(&deliver->hungry), struct destination, hungry_node);
-        if (destination->held >= window || destination->queued == 0)
+    unsigned kept = class_max(deliver, class) / 10, window = window_of(deliver);
+    struct list *hungry = &deliver->hungry[class];
+    while (!list_empty(hungry)) {
+        unsigned room = room_under(class_room(deliver, class), kept);
+        if (room == 0)
+            return;
+        struct intake *intake = LIST_ENTRY(list_pop_front(hungry), struct intake, hungry_node);
+        struct destination *destination = intake->destination;
+        if (intake->held >= window || intake->queued == 0)
             continue;
-        unsigned n = MIN_OF(window - destination->held, cap - deliver->held - asked);
-        destination->lease_asked = true;
-        asked += n;
-        queue_lease(destination->partition, destination->name, QUEUE_BULK, n, DELIVER_VISIT_MS);
+        unsigned jobs = MIN_OF(window - intake->held, room);
+        destination_ask(destination, class, jobs);
+        queue_lease(destination->partition, destination->name, class, jobs, visit_ms(class));
     }
+}
+
+/* Asks for jobs of one class; returns whether there's more to ask for soon. */
+static bool pump_class(struct deliver *deliver, enum queue_class class)
+{
+    lease_hungry(deliver, class);
+    int64_t now = ring_now_ms(deliver->ring);
+    unsigned room = class_room(deliver, class);
+    if (room > 0 && now - deliver->discovered_ms[class] >= DISCOVER_MS) {
+        deliver->discovered_ms[class] = now;
+        queue_discover(deliver->queue, class, room, window_of(deliver), visit_ms(class));
+    }
+    return !list_empty(&deliver->hungry[class]) && room > 0;
 }
 
 static void pump(struct deliver *deliver)
 {
     if (!deliver->running || !deliver->recordable)
         return;
-    lease_hungry(deliver);
-    int64_t now = ring_now_ms(deliver->ring);
-    if (deliver->held < deliver->options.jobs_max &&
-        now - deliver->discovered_ms >= DISCOVER_IDLE_MS) {
-        deliver->discovered_ms = now;
-        for (enum queue_class class = 0; class < QUEUE_CLASSES; class ++)
-            queue_discover(deliver->queue, class, deliver->options.jobs_max - deliver->held,
-                           window_of(deliver), DELIVER_VISIT_MS);
-    }
-    bool more = !list_empty(&deliver->hungry) && deliver->held < deliver->options.jobs_max;
-    ring_timer_start(deliver->ring, &deliver->pump_timer, more ? PUMP_MS : DISCOVER_IDLE_MS);
+    bool more = false;
+    for (unsigned i = 0; i < QUEUE_CLASSES; i++)
+        more |= pump_class(deliver, i);
+    ring_timer_start(deliver->ring, &deliver->pump_timer, more ? PUMP_MS : DISCOVER_MS);
 }
 
 static void pump_timer_fired(struct ring_timer *timer)
@@ -80,33 +120,26 @@ static void on_leased(void *user, struct queue_partition *partition, struct slic
     struct deliver *deliver = user;
     struct destination *destination = destination_get(deliver, partition, name);
     struct list *node;
-    if (class == QUEUE_BULK)
-        destination->queued = waiting;
-    destination->lease_asked = false;
+    destination->draining = false;
+    destination->intake[class].queued = waiting;
+    destination_ask(destination, class, 0);
     stat_add(&deliver->stats.leased, count);
-    int64_t wall = ring_wall_ms(deliver->ring);
-    while ((node = list_pop_front(jobs))) {
-        struct delivery *delivery =
-            delivery_create(destination, LIST_ENTRY(node, struct queue_job, node));
-        if (delivery->submission->state == SUBMISSION_READY)
-            histogram_record(&deliver->stats.queue_wait,
-                             (wall - delivery->submission->accepted_ms) * 1000);
-    }
+    while ((node = list_pop_front(jobs)))
+        delivery_create(destination, LIST_ENTRY(node, struct queue_job, node));
     destination_drain(destination);
-    destination_refill(destination);
+    destination_refill(destination, class);
 }
 
 static void on_drained(void *user, struct queue_partition *partition, struct slice name,
                        enum queue_class class)
 {
     struct deliver *deliver = user;
-    (void)class;
     (void)partition;
     struct destination *destination = map_get(&deliver->destinations, name);
     if (!destination)
         return;
-    destination->queued = 0;
-    destination->lease_asked = false;
+    destination->intake[class].queued = 0;
+    destination_ask(destination, class, 0);
 }
 
 static void on_recovered(void *user, struct queue_job *job, enum queue_recovery what, unsigned code)
@@ -124,32 +157,57 @@ static void on_recordable(void *user, bool yes)
         return;
     size_t cursor = 0;
     struct map_entry *entry;
-    while ((entry = map_next(&deliver->destinations, &cursor)))
-        ((struct destination *)entry->value)->lease_asked =
-            false; /* what was asked before is void */
-    cursor = 0;
-    while ((entry = map_next(&deliver->destinations, &cursor)))
-        destination_refill(entry->value);
+    while ((entry = map_next(&deliver->destinations, &cursor))) {
+        struct destination *destination = entry->value;
+        for (unsigned i = 0; i < QUEUE_CLASSES; i++) {
+            destination_ask(destination, i, 0); /* what was asked before is void */
+            destination_refill(destination, i);
+        }
+    }
     cursor = 0;
     while ((entry = map_next(&deliver->sites, &cursor)))
         site_drain_soon(entry->value);
-    deliver->discovered_ms = 0;
+    memset(deliver->discovered_ms, 0, sizeof deliver->discovered_ms);
     pump(deliver);
 }
 
-static void on_lost(void *user, struct queue_partition *partition)
+/* What waits goes back; transactions under way go on. */
+static void partition_leave(struct deliver *deliver, const struct queue_partition *partition,
+                            bool draining)
 {
-    struct deliver *deliver = user;
     size_t cursor = 0;
     struct map_entry *entry;
     while ((entry = map_next(&deliver->destinations, &cursor))) {
         struct destination *destination = entry->value;
         if (destination->partition != partition)
             continue;
+        destination->draining = draining;
+        for (unsigned i = 0; i < QUEUE_CLASSES; i++) {
+            destination->intake[i].queued = 0;
+            destination_ask(destination, i, 0);
+        }
         destination_release_waiting(destination);
-        destination->queued = 0;
-        destination->lease_asked = false;
     }
+}
+
+static void on_lost(void *user, struct queue_partition *partition)
+{
+    partition_leave(user, partition, false);
+}
+
+static void on_draining(void *user, struct queue_partition *partition)
+{
+    partition_leave(user, partition, true);
+}
+
+static void on_changed(void *user)
+{
+    struct deliver *deliver = user;
+    size_t cursor = 0;
+    struct map_entry *entry;
+    while ((entry = map_next(&deliver->destinations, &cursor)))
+        if (destination_waiting(entry->value))
+            destination_review(entry->value);
 }
 
 static void on_acked(void *user, unsigned count, int64_t lag_ms)
@@ -165,6 +223,8 @@ const struct queue_events deliver_queue_events = {
     .recovered = on_recovered,
     .recordable = on_recordable,
     .lost = on_lost,
+    .changed = on_changed,
+    .draining = on_draining,
     .acked = on_acked,
 };
 
@@ -215,8 +275,9 @@ static void stop_timed_out(struct ring_timer *timer);
 bool deliver_create(struct deliver **out, struct ring *ring, struct dns_resolver *resolver,
                     const struct deliver_options *options, struct err *err)
 {
-    if (options->source_count == 0 || options->retry_count == 0)
-        return err_set(err, ERR_CONFIG, "delivery needs at least one source and one retry delay");
+    if (options->source_count == 0 || options->pool_count == 0 || options->retry_count == 0)
+        return err_set(err, ERR_CONFIG,
+                       "delivery needs at least one source, one pool and one retry delay");
     struct deliver *deliver = mem_zalloc(sizeof *deliver);
     deliver->ring = ring;
     deliver->resolver = resolver;
@@ -227,7 +288,12 @@ bool deliver_create(struct deliver **out, struct ring *ring, struct dns_resolver
     map_init(&deliver->sites, rng_next(ring_rng(ring)));
     list_init(&deliver->submissions_lru);
     list_init(&deliver->free_deliveries);
-    list_init(&deliver->hungry);
+    for (unsigned i = 0; i < QUEUE_CLASSES; i++)
+        list_init(&deliver->hungry[i]);
+    map_init(&deliver->pools, rng_next(ring_rng(ring)));
+    map_init(&deliver->unknown_pools, rng_next(ring_rng(ring)));
+    for (unsigned i = 0; i < options->pool_count; i++)
+        map_put(&deliver->pools, slice_str(options->pools[i].name), (void *)&options->pools[i]);
     ring_timer_init(&deliver->pump_timer, pump_timer_fired);
     ring_timer_init(&deliver->sweep_timer, sweep_fired);
     ring_timer_init(&deliver->stop_timer, stop_timed_out);
@@ -346,8 +412,10 @@ void deliver_destroy(struct deliver **out)
     ring_timer_stop(&deliver->stop_timer);
     size_t cursor = 0;
     struct map_entry *entry;
-    while ((entry = map_next(&deliver->destinations, &cursor)))
-        ((struct destination *)entry->value)->lease_asked = false;
+    while ((entry = map_next(&deliver->unknown_pools, &cursor)))
+        free(entry->value);
+    map_free(&deliver->unknown_pools);
+    map_free(&deliver->pools);
     sweep_destinations(deliver, INT64_MAX);
     sweep_sites(deliver, INT64_MAX);
     map_free(&deliver->destinations);

@@ -18,14 +18,22 @@ struct deliver_source {
     struct sockaddr_storage address; /* ss_family AF_UNSPEC: the system chooses */
 };
 
+/** A set of sources; a site's sessions leave from one pool. */
+struct deliver_pool {
+    const char *name;
+    const unsigned *sources; /* indexes into deliver_options.sources */
+    const unsigned *weights; /* one per source: the heaviest has all of connections_per_site */
+    unsigned source_count;   /* ≥ 1 */
+};
+
 /** Pauses before the next attempt for some classes and categories. */
 struct deliver_schedule {
-    unsigned class;       /* or DELIVER_ANY_CLASS */
+    unsigned class;       /* enum queue_class, or DELIVER_ANY_CLASS */
     const char *category; /* "": any */
     const unsigned *schedule_s;
     unsigned count; /* ≥ 1 */
 };
-#define DELIVER_ANY_CLASS 3u
+#define DELIVER_ANY_CLASS ((unsigned)QUEUE_CLASSES)
 
 struct deliver_options {
     unsigned port; /* of the mail exchangers: 25 */
@@ -37,16 +45,20 @@ struct deliver_options {
     unsigned pipeline_rank;  /* accepted messages in a row that earn it */
 
     const struct deliver_source *sources;
-    unsigned source_count; /* ≥ 1 */
+    unsigned source_count;            /* ≥ 1 */
+    const struct deliver_pool *pools; /* the first is the default */
+    unsigned pool_count;              /* ≥ 1 */
 
     unsigned connections_per_site; /* over all workers of the node, per source */
-    unsigned connecting_per_site;  /* sessions being opened at once, per worker */
+    unsigned reserved_per_site; /* of these, only for transactional mail, as long as one is left */
+    unsigned connecting_per_site; /* sessions being opened at once, per worker */
     unsigned messages_per_session;
     unsigned idle_ms;
     unsigned sessions_max; /* per worker */
 
-    unsigned jobs_max; /* leased by this worker at once */
-    unsigned jobs_per_destination;
+    unsigned jobs_max;              /* leased by this worker at once */
+    unsigned jobs_per_destination;  /* and class */
+    unsigned jobs_reserved_percent; /* of jobs_max, only for transactional mail */
 
     const struct deliver_schedule *schedules; /* the first one that fits is used, else … */
     unsigned schedule_count;
@@ -67,9 +79,10 @@ struct deliver_stats {
     uint64_t reply_2xx, reply_4xx, reply_5xx, reply_local;
     uint64_t sessions_opened, sessions_reused, sessions_failed, violations;
     uint64_t sessions_opening, sessions_busy, sessions_idle;
-    uint64_t jobs_held, destinations, sites;
+    uint64_t jobs_held[QUEUE_CLASSES], destinations, sites;
     uint64_t render_bytes;
-    struct histogram queue_wait, dns, connect, tls, session_wait, transaction, ack, total; /* µs */
+    struct histogram queue_wait, queue_wait_transactional; /* µs, as all below */
+    struct histogram dns, connect, tls, session_wait, transaction, ack, total;
 };
 
 MUST_USE bool deliver_create(struct deliver **out, struct ring *ring, struct dns_resolver *resolver,

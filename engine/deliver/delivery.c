@@ -10,47 +10,54 @@
  * job waits for its retry time. */
 #define RESTARTS_MAX 2
 
+static struct deliver *deliver_of(const struct delivery *delivery)
+{
+    return delivery->lane->destination->deliver;
+}
+
 struct delivery *delivery_create(struct destination *destination, struct queue_job *job)
 {
     struct deliver *deliver = destination->deliver;
     struct list *spare = list_pop_front(&deliver->free_deliveries);
     struct delivery *delivery =
         spare ? LIST_ENTRY(spare, struct delivery, node) : mem_alloc(sizeof *delivery);
-    *delivery = (struct delivery){ .job = job, .destination = destination };
+    *delivery = (struct delivery){ .job = job };
     list_init(&delivery->node);
     list_init(&delivery->tx.node);
     delivery->submission = submission_hold(deliver, job->submission);
     delivery->leased_us = ring_clock_us(deliver->ring);
     job->user = delivery;
-    list_push_back(&destination->waiting, &delivery->node);
-    destination->waiting_count++;
-    destination->held++;
+    lane_push(lane_of(destination, job), delivery, false);
+    destination->intake[job->class].held++;
     deliver->held++;
-    stat_add(&deliver->stats.jobs_held, 1);
+    deliver->held_bulk += job->class != QUEUE_TRANSACTIONAL;
+    stat_add(&deliver->stats.jobs_held[job->class], 1);
     return delivery;
 }
 
 /* Records the outcome and forgets the delivery. */
 static void delivery_finish(struct delivery *delivery, const struct queue_outcome *outcome)
 {
-    struct destination *destination = delivery->destination;
+    struct destination *destination = delivery->lane->destination;
     struct deliver *deliver = destination->deliver;
+    enum queue_class class = delivery->lane->class;
     assert(!list_linked(&delivery->node));
     delivery_body_done(delivery);
     queue_finish(delivery->job, outcome);
     submission_release(delivery->submission);
     free(delivery->refusal);
     list_push_front(&deliver->free_deliveries, &delivery->node);
-    destination->held--;
+    destination->intake[class].held--;
     deliver->held--;
-    stat_sub(&deliver->stats.jobs_held, 1);
-    destination_refill(destination);
+    deliver->held_bulk -= class != QUEUE_TRANSACTIONAL;
+    stat_sub(&deliver->stats.jobs_held[class], 1);
+    destination_refill(destination, class);
     deliver_check_stopped(deliver);
 }
 
 void delivery_release(struct delivery *delivery)
 {
-    stat_add(&delivery->destination->deliver->stats.released, 1);
+    stat_add(&deliver_of(delivery)->stats.released, 1);
     delivery_finish(delivery, &(struct queue_outcome){ .end = QUEUE_RELEASE });
 }
 
@@ -68,7 +75,7 @@ static int64_t pause_of(struct deliver *deliver, const struct queue_job *job,
                         const struct verdict *verdict)
 {
     return retry_pause_ms(&deliver->options, ring_rng(deliver->ring),
-                          &(struct retry_case){ .class = DELIVER_ANY_CLASS,
+                          &(struct retry_case){ .class = job->class,
                                                 .category = verdict->category,
                                                 .attempts = job->attempts,
                                                 .asked_s = verdict->retry_after_s });
@@ -112,7 +119,7 @@ static struct queue_outcome outcome_of(const struct delivery *delivery,
                                        const struct smtp_reply *reply, const struct site_host *host,
                                        char status[16])
 {
-    const struct deliver *deliver = delivery->destination->deliver;
+    const struct deliver *deliver = deliver_of(delivery);
     struct queue_outcome outcome = {
         .code = reply->code,
         .local = reply->origin == SMTP_LOCAL,
@@ -130,7 +137,7 @@ static struct queue_outcome outcome_of(const struct delivery *delivery,
         host = &peer->site->hosts[peer->host];
         outcome.site = peer->site->key;
         outcome.address = slice_str(peer->text);
-        outcome.source = slice_str(deliver->options.sources[peer->source].name);
+        outcome.source = slice_str(deliver->options.sources[peer_source(peer)].name);
         if (stream_tls_facts(smtp_session_stream(peer->session), &facts))
             outcome.tls = facts.version;
         outcome.duration_ms = (ring_clock_us(deliver->ring) - delivery->submitted_us) / 1000;
@@ -168,7 +175,7 @@ static enum classify_scope scope_of(enum smtp_phase phase)
 void delivery_end_by_reply(struct delivery *delivery, const struct smtp_reply *reply,
                            const struct site_host *host)
 {
-    struct deliver *deliver = delivery->destination->deliver;
+    struct deliver *deliver = deliver_of(delivery);
     char status[16];
     struct queue_outcome outcome = outcome_of(delivery, reply, host, status);
     struct verdict verdict = classify_verdict(&(struct classify_reply){
@@ -204,7 +211,7 @@ void delivery_end_by_reply(struct delivery *delivery, const struct smtp_reply *r
 
 static void delivery_unknown(struct delivery *delivery, const struct smtp_reply *reply)
 {
-    struct deliver *deliver = delivery->destination->deliver;
+    struct deliver *deliver = deliver_of(delivery);
     char status[16];
     struct queue_outcome outcome = outcome_of(delivery, reply, NULL, status);
     outcome.end = QUEUE_RETRY;
@@ -222,8 +229,8 @@ static void delivery_unknown(struct delivery *delivery, const struct smtp_reply 
  * once, a few times. */
 static void delivery_restart(struct delivery *delivery, const struct smtp_reply *reply)
 {
-    struct destination *destination = delivery->destination;
-    if (delivery->fenced || destination->deliver->stopping) {
+    struct destination *destination = delivery->lane->destination;
+    if (delivery->fenced || destination->deliver->stopping || destination->draining) {
         delivery_release(delivery);
         return;
     }
@@ -233,21 +240,21 @@ static void delivery_restart(struct delivery *delivery, const struct smtp_reply 
     }
     delivery_body_done(delivery);
     delivery->peer = NULL;
-    list_push_front(&destination->waiting, &delivery->node);
-    destination->waiting_count++;
+    lane_push(lane_of(destination, delivery->job), delivery, true);
     destination_drain(destination);
 }
 
 void delivery_done(struct delivery *delivery, enum smtp_tx_outcome outcome,
                    const struct smtp_reply *reply)
 {
-    struct destination *destination = delivery->destination;
+    struct destination *destination = delivery->lane->destination;
     struct deliver *deliver = destination->deliver;
     histogram_record(&deliver->stats.transaction,
                      ring_clock_us(deliver->ring) - delivery->submitted_us);
     switch (outcome) {
     case SMTP_TX_ACCEPTED:
         destination_succeeded(destination);
+        delivery->peer->site->accepted_ms = ring_now_ms(deliver->ring);
         delivery_end_by_reply(delivery, reply, NULL);
         return;
     case SMTP_TX_REFUSED:
@@ -292,12 +299,12 @@ static struct message_recipient recipient_of(const struct delivery *delivery)
 
 static bool delivery_expired(const struct delivery *delivery)
 {
-    return delivery->submission->expires_ms <= ring_wall_ms(delivery->destination->deliver->ring);
+    return delivery->submission->expires_ms <= ring_wall_ms(deliver_of(delivery)->ring);
 }
 
 static void delivery_expire(struct delivery *delivery)
 {
-    struct deliver *deliver = delivery->destination->deliver;
+    struct deliver *deliver = deliver_of(delivery);
     struct queue_outcome outcome = {
         .end = QUEUE_EXPIRED,
         .local = true,
@@ -311,29 +318,75 @@ static void delivery_expire(struct delivery *delivery)
     delivery_finish(delivery, &outcome);
 }
 
-struct delivery *delivery_next(struct destination *destination)
+void delivery_suppress(struct delivery *delivery)
 {
-    while (!list_empty(&destination->waiting)) {
-        struct delivery *delivery = LIST_ENTRY(destination->waiting.next, struct delivery, node);
+    delivery_finish(delivery, &(struct queue_outcome){
+                                  .end = QUEUE_SUPPRESSED,
+                                  .local = true,
+                                  .code = 550,
+                                  .status = SLICE("5.7.1"),
+                                  .category = "suppressed",
+                                  .text = SLICE("the address is suppressed"),
+                              });
+}
+
+/* Ends or releases what can't be sent now; the submission is loaded. */
+static bool delivery_stopped(struct delivery *delivery)
+{
+    const struct submission *submission = delivery->submission;
+    if (submission->state == SUBMISSION_BROKEN) {
+        struct smtp_reply reply =
+            smtp_reply_local(SMTP_PHASE_BODY, 554, (struct smtp_enhanced){ 5, 6, 0 },
+                             slice_str(submission->err.text));
+        delivery_end_by_reply(delivery, &reply, NULL);
+        return true;
+    }
+    if (delivery_expired(delivery)) {
+        delivery_expire(delivery);
+        return true;
+    }
+    if (!submission_may_leave(submission, ring_wall_ms(deliver_of(delivery)->ring))) {
+        delivery_release(delivery); /* the queue keeps it until the next window opens */
+        return true;
+    }
+    return false;
+}
+
+static void count_wait(struct delivery *delivery)
+{
+    struct deliver *deliver = deliver_of(delivery);
+    if (delivery->looked_at)
+        return;
+    delivery->looked_at = true;
+    int64_t wait_us = (ring_wall_ms(deliver->ring) - delivery->submission->accepted_ms) * 1000 -
+                      (ring_clock_us(deliver->ring) - delivery->leased_us);
+    histogram_record(&deliver->stats.queue_wait, MAX_OF(wait_us, (int64_t)0));
+    if (delivery->lane->class == QUEUE_TRANSACTIONAL)
+        histogram_record(&deliver->stats.queue_wait_transactional, MAX_OF(wait_us, (int64_t)0));
+}
+
+struct delivery *delivery_next(struct lane *lane)
+{
+    while (!list_empty(&lane->waiting)) {
+        struct delivery *delivery = LIST_ENTRY(lane->waiting.next, struct delivery, node);
         struct submission *submission = delivery->submission;
         if (submission->state == SUBMISSION_LOADING) {
-            list_remove(&destination->content_node);
-            list_push_back(&submission->destinations, &destination->content_node);
+            list_remove(&lane->content_node);
+            list_push_back(&submission->lanes, &lane->content_node);
             return NULL;
         }
-        list_remove(&delivery->node);
-        destination->waiting_count--;
-        if (submission->state == SUBMISSION_BROKEN) {
-            struct smtp_reply reply =
-                smtp_reply_local(SMTP_PHASE_BODY, 554, (struct smtp_enhanced){ 5, 6, 0 },
-                                 slice_str(submission->err.text));
-            delivery_end_by_reply(delivery, &reply, NULL);
+        lane_take(lane, delivery);
+        if (delivery->job->held) {
+            delivery_release(delivery);
             continue;
         }
-        if (delivery_expired(delivery)) {
-            delivery_expire(delivery);
+        if (delivery->job->suppressed) {
+            delivery_suppress(delivery);
             continue;
         }
+        if (delivery_stopped(delivery))
+            continue;
+        count_wait(delivery);
         struct message_recipient recipient = recipient_of(delivery);
         delivery->recipient = (struct smtp_recipient){ .address = delivery->job->recipient };
         delivery->tx = (struct smtp_transaction){
@@ -353,16 +406,16 @@ struct delivery *delivery_next(struct destination *destination)
 bool delivery_body(struct delivery *delivery, bool chunked, struct smtp_body *body,
                    struct smtp_reply *reply)
 {
-    struct deliver *deliver = delivery->destination->deliver;
+    struct deliver *deliver = deliver_of(delivery);
     struct message_recipient recipient = recipient_of(delivery);
     struct slice domain = delivery->submission->sender;
     ptrdiff_t at = slice_find(domain, '@');
     struct message_stamp stamp = {
         .date_ms = delivery->submission->accepted_ms,
         .id = delivery->job->id,
-        .id_domain = at >= 0
-                         ? slice_skip(domain, (size_t)at + 1)
-                         : slice_str(deliver->options.sources[delivery->peer->source].ehlo_name),
+        .id_domain =
+            at >= 0 ? slice_skip(domain, (size_t)at + 1)
+                    : slice_str(deliver->options.sources[peer_source(delivery->peer)].ehlo_name),
     };
     struct err err;
     assert(!delivery->has_output);

@@ -8,6 +8,10 @@
 
 #define BACKOFF_BASE_MS_MAX 30000
 #define BACKOFF_MS_MAX 900000
+#define ASKED_MS 5000
+#define SITE_TEXT_MAX 400 /* bytes of host names told to the queue */
+/* A pool that got through to the hosts within this shows that another one's failure is its own. */
+#define WORKS_MS 600000
 
 static void destination_route_found(struct dns_request *request, struct dns_route *route);
 
@@ -25,24 +29,39 @@ struct destination *destination_get(struct deliver *deliver, struct queue_partit
     destination->partition = partition;
     memcpy(destination->data, name.ptr, name.len);
     destination->name = slice_of(destination->data, name.len);
-    list_init(&destination->waiting);
-    list_init(&destination->site_node);
-    list_init(&destination->content_node);
-    list_init(&destination->hungry_node);
+    list_init(&destination->lanes);
+    for (unsigned i = 0; i < QUEUE_CLASSES; i++) {
+        destination->intake[i].destination = destination;
+        list_init(&destination->intake[i].hungry_node);
+    }
     destination->request.route_found = destination_route_found;
     map_put(&deliver->destinations, destination->name, destination);
     stat_add(&deliver->stats.destinations, 1);
     return destination;
 }
 
-static void destination_leave_site(struct destination *destination)
+static void destination_leave_sites(struct destination *destination)
 {
-    list_remove(&destination->site_node);
-    if (destination->site) {
-        destination->site->destinations--;
-        destination->site = NULL;
-    }
+    list_for_each (it, &destination->lanes)
+        lane_leave_site(LIST_ENTRY(it, struct lane, node));
+    if (destination->route)
+        dns_route_release(destination->route);
+    destination->route = NULL;
     destination->route_state = ROUTE_NONE;
+}
+
+bool destination_waiting(const struct destination *destination)
+{
+    list_for_each (it, &destination->lanes)
+        if (!list_empty(&LIST_ENTRY(it, struct lane, node)->waiting))
+            return true;
+    return false;
+}
+
+bool destination_asked(const struct destination *destination, enum queue_class class)
+{
+    const struct intake *intake = &destination->intake[class];
+    return intake->asked > 0 && intake->asked_until_ms > ring_now_ms(destination->deliver->ring);
 }
 
 static struct smtp_reply reply_of_route(const struct dns_route *route)
@@ -63,6 +82,35 @@ static struct smtp_reply reply_of_route(const struct dns_route *route)
     return smtp_reply_local(SMTP_PHASE_DNS, 451, (struct smtp_enhanced){ 4, 4, 3 }, text);
 }
 
+void destination_ask(struct destination *destination, enum queue_class class, unsigned jobs)
+{
+    struct deliver *deliver = destination->deliver;
+    struct intake *intake = &destination->intake[class];
+    bool bulk = class != QUEUE_TRANSACTIONAL;
+    deliver->asked += jobs - intake->asked;
+    deliver->asked_bulk += bulk ? jobs - intake->asked : 0;
+    intake->asked = jobs;
+    intake->asked_until_ms = jobs > 0 ? ring_now_ms(deliver->ring) + ASKED_MS : 0;
+}
+
+/* So that operators' orders can name the hosts. */
+static void tell_site(const struct destination *destination)
+{
+    const struct dns_route *route = destination->route;
+    char text[SITE_TEXT_MAX];
+    size_t len = 0;
+    for (unsigned i = 0; i < route->host_count; i++) {
+        struct slice name = route->hosts[i].name;
+        if (len + 1 + name.len > sizeof text)
+            break;
+        if (len > 0)
+            text[len++] = ' ';
+        memcpy(text + len, name.ptr, name.len);
+        len += name.len;
+    }
+    queue_site(destination->partition, destination->name, slice_of(text, len));
+}
+
 static void destination_route_found(struct dns_request *request, struct dns_route *route)
 {
     struct destination *destination = CONTAINER_OF(request, struct destination, request);
@@ -70,23 +118,18 @@ static void destination_route_found(struct dns_request *request, struct dns_rout
     histogram_record(&deliver->stats.dns, ring_clock_us(deliver->ring) - destination->asked_us);
     destination->route_state = ROUTE_NONE;
     if (route->status == DNS_OK) {
-        destination->site = site_get(deliver, route);
-        destination->site->destinations++;
         destination->route_state = ROUTE_KNOWN;
-        destination->route_expires_ms = route->expires_ms;
-        dns_route_release(route);
+        destination->route = route;
+        tell_site(destination);
         destination_drain(destination);
         return;
     }
     struct smtp_reply reply = reply_of_route(route);
     if (reply.code >= 500) {
-        struct list *node;
-        while ((node = list_pop_front(&destination->waiting))) {
-            destination->waiting_count--;
-            delivery_end_by_reply(LIST_ENTRY(node, struct delivery, node), &reply, NULL);
-        }
+        list_for_each (it, &destination->lanes)
+            lane_end_waiting(LIST_ENTRY(it, struct lane, node), &reply, NULL);
     } else {
-        destination_failed(destination, &reply, NULL);
+        destination_failed(destination, NULL, &reply, NULL);
     }
     dns_route_release(route);
     deliver_check_stopped(deliver);
@@ -97,11 +140,9 @@ void destination_drain(struct destination *destination)
     struct deliver *deliver = destination->deliver;
     int64_t now = ring_now_ms(deliver->ring);
     destination->used_ms = now;
-    if (list_empty(&destination->waiting)) {
-        list_remove(&destination->site_node);
+    if (!destination_waiting(destination))
         return;
-    }
-    if (deliver->stopping) {
+    if (deliver->stopping || destination->draining) {
         destination_release_waiting(destination);
         return;
     }
@@ -111,8 +152,8 @@ void destination_drain(struct destination *destination)
         destination_release_waiting(destination);
         return;
     }
-    if (destination->route_state == ROUTE_KNOWN && destination->route_expires_ms <= now)
-        destination_leave_site(destination);
+    if (destination->route_state == ROUTE_KNOWN && destination->route->expires_ms <= now)
+        destination_leave_sites(destination);
     switch (destination->route_state) {
     case ROUTE_NONE:
         destination->route_state = ROUTE_ASKED;
@@ -122,27 +163,59 @@ void destination_drain(struct destination *destination)
     case ROUTE_ASKED:
         return;
     case ROUTE_KNOWN:
-        if (!list_linked(&destination->site_node) && !list_linked(&destination->content_node))
-            list_push_back(&destination->site->ready, &destination->site_node);
-        site_drain_soon(destination->site);
+        list_for_each (it, &destination->lanes) {
+            struct lane *lane = LIST_ENTRY(it, struct lane, node);
+            if (!list_empty(&lane->waiting))
+                lane_stand(lane);
+        }
         return;
     }
 }
 
-void destination_refill(struct destination *destination)
+void destination_refill(struct destination *destination, enum queue_class class)
 {
     struct deliver *deliver = destination->deliver;
-    if (destination->queued == 0 || destination->lease_asked ||
-        list_linked(&destination->hungry_node))
+    struct intake *intake = &destination->intake[class];
+    if (intake->queued == 0 || list_linked(&intake->hungry_node) || destination->draining ||
+        destination_asked(destination, class))
         return;
     if (destination->backoff_until_ms > ring_now_ms(deliver->ring))
         return;
-    list_push_back(&deliver->hungry, &destination->hungry_node);
+    list_push_back(&deliver->hungry[class], &intake->hungry_node);
     deliver_pump_soon(deliver);
 }
 
-void destination_failed(struct destination *destination, const struct smtp_reply *reply,
-                        const struct site_host *host)
+/* ---- failure and success ---- */
+
+static bool other_pool_works(const struct destination *destination, const struct site *failed)
+{
+    int64_t now = ring_now_ms(destination->deliver->ring);
+    list_for_each (it, &destination->lanes) {
+        const struct site *site = LIST_ENTRY(it, struct lane, node)->site;
+        if (failed && site && site != failed && site->accepted_ms > 0 &&
+            now - site->accepted_ms < WORKS_MS)
+            return true;
+    }
+    return false;
+}
+
+/* The delivery whose attempt is recorded for all: of the first class that waits. */
+static struct delivery *take_first_waiting(struct destination *destination)
+{
+    struct lane *first = NULL;
+    list_for_each (it, &destination->lanes) {
+        struct lane *lane = LIST_ENTRY(it, struct lane, node);
+        if (!list_empty(&lane->waiting) && (!first || lane->class < first->class))
+            first = lane;
+    }
+    if (!first)
+        return NULL;
+    struct delivery *delivery = LIST_ENTRY(first->waiting.next, struct delivery, node);
+    lane_take(first, delivery);
+    return delivery;
+}
+
+static int64_t backoff_ms(struct destination *destination, const struct smtp_reply *reply)
 {
     struct deliver *deliver = destination->deliver;
     int64_t base =
@@ -152,53 +225,89 @@ void destination_failed(struct destination *destination, const struct smtp_reply
     backoff -= (int64_t)rng_below(ring_rng(deliver->ring), (uint64_t)backoff / 10 + 1);
     if (reply->origin == SMTP_PEER)
         backoff = MAX_OF(backoff, (int64_t)classify_retry_after_s(reply->text) * 1000);
+    return backoff;
+}
+
+/* Only what waits for this site has failed: each of its jobs has its own retry time, so that the
+ * others needn't wait. */
+static void site_lanes_failed(struct destination *destination, const struct site *site,
+                              const struct smtp_reply *reply, const struct site_host *host)
+{
+    list_for_each (it, &destination->lanes) {
+        struct lane *lane = LIST_ENTRY(it, struct lane, node);
+        if (lane->site == site)
+            lane_end_waiting(lane, reply, host);
+    }
+}
+
+void destination_failed(struct destination *destination, const struct site *site,
+                        const struct smtp_reply *reply, const struct site_host *host)
+{
+    struct deliver *deliver = destination->deliver;
+    if (other_pool_works(destination, site)) {
+        site_lanes_failed(destination, site, reply, host);
+        return;
+    }
+    int64_t backoff = backoff_ms(destination, reply);
     destination->failures++;
     destination->backoff_until_ms = ring_now_ms(deliver->ring) + backoff;
     log_info(deliver->options.log, "destination-failed",
-             "%.*s: %u %.*s; next try in %lld ms, %u jobs go back", SLICE_FMT(destination->name),
-             reply->code, SLICE_FMT(reply->text), (long long)backoff, destination->waiting_count);
+             "%.*s: %u %.*s; next try in %lld ms, all jobs but one go back",
+             SLICE_FMT(destination->name), reply->code, SLICE_FMT(reply->text), (long long)backoff);
 
-    struct list *node = list_pop_front(&destination->waiting);
-    if (node) {
-        destination->waiting_count--;
-        delivery_end_by_reply(LIST_ENTRY(node, struct delivery, node), reply, host);
-    }
+    struct delivery *delivery = take_first_waiting(destination);
+    if (delivery)
+        delivery_end_by_reply(delivery, reply, host);
     queue_park(destination->partition, destination->name, ring_wall_ms(deliver->ring) + backoff);
     destination_release_waiting(destination);
-    destination->queued = 0; /* discovery finds it again when the backoff is over */
+    for (unsigned i = 0; i < QUEUE_CLASSES; i++)
+        destination->intake[i].queued = 0; /* discovery finds it when the backoff is over */
 }
 
 void destination_succeeded(struct destination *destination)
 {
+    if (destination->failures == 0)
+        return;
     destination->failures = 0;
     destination->backoff_until_ms = 0;
+    queue_park(destination->partition, destination->name, 0);
 }
+
+/* ---- going back ---- */
 
 void destination_release_waiting(struct destination *destination)
 {
-    list_remove(&destination->site_node);
-    list_remove(&destination->content_node);
-    /* Last first: each goes to the head of the queue, so the order stays. */
-    while (!list_empty(&destination->waiting)) {
-        struct list *node = destination->waiting.prev;
-        list_remove(node);
-        destination->waiting_count--;
-        delivery_release(LIST_ENTRY(node, struct delivery, node));
-    }
+    list_for_each (it, &destination->lanes)
+        lane_release_waiting(LIST_ENTRY(it, struct lane, node));
+}
+
+void destination_review(struct destination *destination)
+{
+    list_for_each (it, &destination->lanes)
+        lane_review(LIST_ENTRY(it, struct lane, node));
+    destination_drain(destination);
 }
 
 bool destination_unused(const struct destination *destination)
 {
-    return destination->held == 0 && destination->route_state != ROUTE_ASKED &&
-           !destination->lease_asked;
+    if (destination->route_state == ROUTE_ASKED)
+        return false;
+    for (unsigned i = 0; i < QUEUE_CLASSES; i++)
+        if (destination->intake[i].held > 0)
+            return false;
+    return true;
 }
 
 void destination_free(struct destination *destination)
 {
     assert(destination_unused(destination));
-    list_remove(&destination->hungry_node);
-    list_remove(&destination->content_node);
-    destination_leave_site(destination);
+    for (unsigned i = 0; i < QUEUE_CLASSES; i++) {
+        list_remove(&destination->intake[i].hungry_node);
+        destination_ask(destination, i, 0);
+    }
+    destination_leave_sites(destination);
+    list_for_each_safe (it, &destination->lanes)
+        lane_free(LIST_ENTRY(it, struct lane, node));
     map_remove(&destination->deliver->destinations, destination->name);
     stat_sub(&destination->deliver->stats.destinations, 1);
     free(destination);

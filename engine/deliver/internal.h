@@ -3,12 +3,15 @@
  *
  *   deliver      one per worker; owns all below
  *   submission   a submission's object, loaded and compiled once, shared by its jobs (submission.c)
- *   destination  a recipient's domain: its leased jobs that wait, its route, its backoff
- * (destination.c) site         a set of MX hosts shared by destinations: hosts with their health,
- * sessions, rank (site.c) peer         one pooled SMTP session to a site (peer.c) delivery     one
- * leased job on its way through this worker: the queue's job plus its transaction (delivery.c)
+ *   destination  a recipient's domain: its route, its backoff, what is leased of it (destination.c)
+ *   lane         jobs of one destination, class and pool of sources that wait here (lane.c)
+ *   site         a set of MX hosts and the pool that their sessions leave from, shared by lanes:
+ *                hosts with their health, sessions, rank (site.c, source.c)
+ *   peer         one pooled SMTP session to a site (peer.c)
+ *   delivery     one leased job on its way through this worker: the queue's job plus its
+ *                transaction (delivery.c)
  *
- * A delivery is in exactly one place: its destination's waiting list, or a peer's open list.
+ * A delivery is in exactly one place: its lane's waiting list, or a peer's open list.
  */
 #include "engine/base/map.h"
 #include "engine/classify/verdict.h"
@@ -19,13 +22,16 @@
  * it's also how long one may stay unseen, since the visits of the dead are still written in the
  * ready set. */
 #define DELIVER_VISIT_MS 3000u
+/* The same for transactional mail: nobody should notice a crash either. */
+#define DELIVER_VISIT_TRANSACTIONAL_MS 500u
 
 /* Messages started in one turn of the loop: what is rendered in a turn is in memory until its end.
- */
+ * Transactional ones have as many of their own. */
 #define DELIVER_TURN_MESSAGES 256u
 
 struct delivery;
 struct destination;
+struct lane;
 struct peer;
 struct site;
 struct submission;
@@ -36,12 +42,14 @@ struct submission {
     struct deliver *deliver;
     enum submission_state state;
     struct queue_load load;
-    struct list destinations; /* that wait for this one (destination.content_node) */
+    struct list lanes; /* that wait for this one (lane.content_node) */
     struct list lru;
     unsigned references; /* deliveries */
     struct message_content *content;
     struct slice sender;
     int64_t accepted_ms, expires_ms; /* wall clock */
+    int64_t (*windows)[2];           /* from, to: wall clock, sorted; heap */
+    unsigned window_count;           /* 0: always */
     size_t bytes;
     struct err err; /* why it's broken */
     struct slice id;
@@ -50,28 +58,44 @@ struct submission {
 
 enum route_state { ROUTE_NONE, ROUTE_ASKED, ROUTE_KNOWN };
 
+/** What is leased and still to be leased of one class. */
+struct intake {
+    struct destination *destination;
+    struct list hungry_node; /* in deliver->hungry of its class: wants a lease */
+    unsigned held;           /* deliveries here or on a peer */
+    uint64_t queued;         /* at least so many are in Redis, as last heard */
+    unsigned asked;          /* jobs: an answer is awaited … */
+    int64_t asked_until_ms;  /* … and believed lost after this */
+};
+
 struct destination {
     struct deliver *deliver;
     struct queue_partition *partition;
-    struct list waiting; /* delivery.node */
-    struct list
-        site_node; /* in site->ready while it has waiting deliveries and no reason to hold them */
-    struct list content_node; /* in submission->destinations */
-    struct list hungry_node;  /* in deliver->hungry: wants a lease */
-    struct site *site;        /* while the route is known; NULL otherwise */
+    struct list lanes; /* lane.node */
+    struct intake intake[QUEUE_CLASSES];
     enum route_state route_state;
+    struct dns_route *route; /* ROUTE_KNOWN */
     struct dns_request request;
     int64_t asked_us;
-    int64_t route_expires_ms;
-    unsigned held;   /* deliveries here or on a peer */
-    uint64_t queued; /* in Redis, as last heard */
-    bool lease_asked;
     unsigned failures;        /* destination-wide ones in a row */
     int64_t backoff_until_ms; /* monotonic; 0: none */
-    unsigned waiting_count;
+    bool draining;            /* its partition is about to go to another worker */
     int64_t used_ms;
     struct slice name;
     char data[];
+};
+
+struct lane {
+    struct list node; /* in destination->lanes; lives as long as the destination */
+    struct destination *destination;
+    enum queue_class class;
+    unsigned pool;
+    struct list waiting; /* delivery.node */
+    unsigned waiting_count;
+    struct list site_node;    /* in site->ready of its class while it has waiting deliveries and no
+                                 reason to hold them */
+    struct list content_node; /* in submission->lanes */
+    struct site *site;        /* while the route is known and it's in use; else NULL */
 };
 
 struct site_host {
@@ -82,29 +106,45 @@ struct site_host {
     bool tls_broken; /* a handshake failed under the opportunistic policy: in clear until
                         retry_tls_ms */
     int64_t retry_tls_ms;
-    int64_t down_until_ms; /* skipped until then */
+    int64_t down_until_ms;     /* skipped until then */
     uint32_t address_down;     /* bit per address (≤ 20) that failed since the last success */
     struct tls_ticket *ticket; /* single use */
     struct dns_request request;
     struct site *site;
 };
 
+/** A source as one of a site's pool. */
+struct site_source {
+    struct site_limit *limit;
+    unsigned index;            /* in deliver_options.sources */
+    unsigned weight;           /* of the pool */
+    unsigned connections_max;  /* on the node */
+    unsigned connections_bulk; /* of these, for other than transactional mail */
+    unsigned peers;            /* this worker's */
+};
+
 struct site {
     struct deliver *deliver;
-    struct list ready;               /* destination.site_node */
-    struct list idle, busy, opening; /* peer.node */
+    struct list ready[QUEUE_CLASSES]; /* lane.site_node */
+    struct list idle, busy, opening;  /* peer.node */
     unsigned peer_count, opening_count;
-    unsigned destinations; /* that refer to it */
-    unsigned lookups;      /* host look-ups under way */
+    unsigned lanes;   /* that refer to it */
+    unsigned lookups; /* host look-ups under way */
     struct ring_task drain;
     struct ring_timer retry; /* when the node-wide limit left nothing, or all hosts are down */
     int64_t transaction_us, connect_us; /* moving averages; 0: none yet */
-    uint64_t transactions;              /* that ended */
-    unsigned in_order;                  /* accepted messages in a row without violation */
-    int64_t opening_blocked_ms;         /* no new sessions until then (monotonic) */
+    int64_t service_us;         /* of a transaction, without those before it on its session */
+    uint64_t transactions;      /* that ended */
+    unsigned in_order;          /* accepted messages in a row without violation */
+    int64_t accepted_ms;        /* when a message was accepted last; 0: never */
+    int64_t opening_blocked_ms; /* no new sessions until then (monotonic) */
     int64_t used_ms;
-    struct site_limit **limits; /* one per source */
-    struct slice key;
+    unsigned pool;
+    struct site_source *sources; /* as many as the pool has */
+    unsigned source_count, next_source;
+    bool ipv4, ipv6;  /* that some source can reach */
+    struct slice key; /* of the hosts */
+    struct slice id;  /* key and pool */
     unsigned host_count;
     struct site_host hosts[];
 };
@@ -113,12 +153,15 @@ struct peer {
     struct list node; /* in one of the site's lists */
     struct site *site;
     struct smtp_session *session;
-    struct list open; /* delivery.node */
+    struct list open;               /* delivery.node */
+    unsigned open_count, open_bulk; /* of them; other than transactional */
     struct ring_timer idle_timer;
-    unsigned source, host, address;
+    unsigned source; /* in site->sources */
+    unsigned host, address;
     unsigned messages;
     bool ready, ending;
-    bool in_clear;            /* opened without TLS after a failed handshake */
+    bool in_clear; /* opened without TLS after a failed handshake */
+    bool may_bulk; /* counts as one that carries bulk */
     int64_t opened_us;
     char text[64]; /* address for events */
 };
@@ -131,15 +174,17 @@ struct refusal {
 
 struct delivery {
     struct smtp_transaction tx; /* tx.node is the session's */
-    struct list node;           /* in destination->waiting or peer->open */
+    struct list node;           /* in lane->waiting or peer->open */
     struct queue_job *job;
-    struct destination *destination;
+    struct lane *lane;
     struct submission *submission;
     struct peer *peer; /* while open */
     struct smtp_recipient recipient;
     struct message_output output;
     bool has_output;
     bool fenced;      /* queue_commit refused */
+    bool looked_at;   /* its wait in the queue is in the statistics */
+    unsigned ahead;   /* open on the session when it was submitted */
     uint8_t restarts; /* times a session failed under it before end-of-data, within this lease */
     int64_t leased_us, submitted_us;
     struct refusal *refusal; /* of the recipient, when RCPT was refused; heap */
@@ -155,16 +200,19 @@ struct deliver {
     struct list submissions_lru; /* those without references */
     size_t content_bytes;
     struct list free_deliveries;
-    struct list hungry; /* destinations that want a lease */
-    unsigned held;      /* deliveries */
+    struct map pools;                  /* by name: deliver_pool */
+    struct map unknown_pools;          /* names that were warned of */
+    struct list hungry[QUEUE_CLASSES]; /* intakes that want a lease */
+    unsigned held;                     /* deliveries */
+    unsigned held_bulk;                /* of them, other than transactional */
+    unsigned asked, asked_bulk;        /* jobs that may come yet, likewise; by name only */
     unsigned peers;
-    unsigned next_source;
     uint64_t budget_turn; /* the turn of the loop that `budget` is for */
-    unsigned budget;      /* messages that may still be started in it */
+    unsigned budget[2];   /* messages that may still be started in it: transactional, other */
     int64_t turn_us; /* how long a turn of the loop takes, moving average: what each answer waits
                         for us */
     bool running, recordable, stopping;
-    int64_t discovered_ms;
+    int64_t discovered_ms[QUEUE_CLASSES];
     struct ring_timer pump_timer, sweep_timer, stop_timer;
     struct ring_task pump;
     void (*stopped)(void *user);
@@ -191,27 +239,59 @@ void deliver_check_stopped(struct deliver *deliver);
 struct submission *submission_hold(struct deliver *deliver, struct slice id);
 void submission_release(struct submission *submission);
 void submissions_free(struct deliver *deliver);
+/** Whether none of its time windows forbids sending now. It's ready. */
+bool submission_may_leave(const struct submission *submission, int64_t wall_ms);
 
 /* destination.c */
 struct destination *destination_get(struct deliver *deliver, struct queue_partition *partition,
                                     struct slice name);
 /** Does whatever is possible now for a destination with waiting deliveries: route, content, hand
- * over to its site. Idempotent. */
+ * over to its sites. Idempotent. */
 void destination_drain(struct destination *destination);
-/** After a delivery ended: asks for more when the window is half empty. */
-void destination_refill(struct destination *destination);
+/** After a delivery of the class ended: asks for more when there are more. */
+void destination_refill(struct destination *destination, enum queue_class class);
+/** Whether a lease of the class is under way. */
+bool destination_asked(const struct destination *destination, enum queue_class class);
+/** Notes that so many jobs were asked for; 0: the answer is there, or won't come. */
+void destination_ask(struct destination *destination, enum queue_class class, unsigned jobs);
 /** A failure that holds for all its jobs: one is recorded as an attempt, the others go back, no
- * lease until the backoff ends. */
-void destination_failed(struct destination *destination, const struct smtp_reply *reply,
-                        const struct site_host *host);
+ * lease until the backoff ends. `site` is where it failed (NULL: before one was known): when other
+ * pools get through, only those that wait for this site have failed. */
+void destination_failed(struct destination *destination, const struct site *site,
+                        const struct smtp_reply *reply, const struct site_host *host);
 void destination_succeeded(struct destination *destination);
 /** Gives every waiting delivery back to the queue. */
 void destination_release_waiting(struct destination *destination);
+/** What is held of it was changed by an order or a suppression. */
+void destination_review(struct destination *destination);
+bool destination_waiting(const struct destination *destination);
 bool destination_unused(const struct destination *destination);
 void destination_free(struct destination *destination);
 
+/* lane.c */
+/** The lane for a job, by its class and pool. */
+struct lane *lane_of(struct destination *destination, const struct queue_job *job);
+void lane_push(struct lane *lane, struct delivery *delivery, bool first);
+/** Takes a waiting delivery out. */
+void lane_take(struct lane *lane, struct delivery *delivery);
+/** Stands in line at its site. The route is known. */
+void lane_stand(struct lane *lane);
+/** Out of all lines, and away from its site. */
+void lane_leave_site(struct lane *lane);
+void lane_release_waiting(struct lane *lane);
+/** Ends every waiting delivery by a reply. */
+void lane_end_waiting(struct lane *lane, const struct smtp_reply *reply,
+                      const struct site_host *host);
+/** Releases what is held, ends what is suppressed, and moves what has another pool now. */
+void lane_review(struct lane *lane);
+void lane_free(struct lane *lane);
+
 /* site.c */
-struct site *site_get(struct deliver *deliver, const struct dns_route *route);
+struct site *site_get(struct deliver *deliver, const struct dns_route *route, unsigned pool);
+bool site_has_ready(const struct site *site);
+/** How many transactions of other than transactional mail may be open at once on a session: fewer
+ * than its depth where they'd keep one that is waited for from leaving. */
+unsigned site_bulk_depth(const struct site *site);
 void site_drain_soon(struct site *site);
 void site_host_failed(struct site *site, struct peer *peer, const struct smtp_reply *reason);
 void site_host_worked(struct site *site, struct peer *peer);
@@ -230,19 +310,37 @@ static inline void low_average_add(int64_t *average, int64_t us)
 bool site_unused(const struct site *site);
 void site_free(struct site *site);
 
+/* source.c */
+void site_sources_create(struct site *site);
+void site_sources_destroy(struct site *site);
+/** Takes a connection of the node-wide limit for a session that is to carry the class: from the
+ * source with the fewest sessions for its weight that can reach the address family. */
+MUST_USE bool site_source_take(struct site *site, enum queue_class class, sa_family_t family,
+                               unsigned *source);
+void site_source_give(struct site *site, unsigned source);
+
 /* peer.c */
 /** Opens a session to an address of a host; the caller took a connection of the node-wide limit. */
 void peer_open(struct site *site, unsigned host, unsigned address, unsigned source);
 /** Gives the peer one more delivery; smtp_session_room() was > 0. */
 void peer_submit(struct peer *peer, struct delivery *delivery);
 void peer_quit(struct peer *peer);
+/** Whether it can take one more transaction of the class now; for other than transactional ones
+ * then peer_settle() must follow, whether or not one was submitted. */
+MUST_USE bool peer_offer(struct peer *peer, enum queue_class class);
+/** Gives back what peer_offer() took, if it carries no bulk. */
+void peer_settle(struct peer *peer);
 unsigned peer_depth(const struct peer *peer);
+/** Its source's index in deliver_options.sources. */
+unsigned peer_source(const struct peer *peer);
 
 /* delivery.c */
 struct delivery *delivery_create(struct destination *destination, struct queue_job *job);
-/** Takes the first waiting delivery that can go now, ending those that expired or are broken on the
- * way; NULL if there's none (then the destination waits for content, or is empty). */
-struct delivery *delivery_next(struct destination *destination);
+/** Takes the first waiting delivery that can go now, ending or releasing those that can't on the
+ * way; NULL if there's none (then the lane waits for content, or is empty). */
+struct delivery *delivery_next(struct lane *lane);
+/** Ends it because its recipient was suppressed after the lease. */
+void delivery_suppress(struct delivery *delivery);
 /** Ends it by a reply that goes through the classifier. */
 void delivery_end_by_reply(struct delivery *delivery, const struct smtp_reply *reply,
                            const struct site_host *host);

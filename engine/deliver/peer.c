@@ -28,8 +28,23 @@ static struct list *peer_list(struct peer *peer)
     return list_empty(&peer->open) ? &peer->site->idle : &peer->site->busy;
 }
 
-/* Moves the peer from `before` to the list that its state asks for now. Peers with room stand in
- * front of `busy`; of the idle ones the most recently used does, so that the others can age out. */
+/* How many more transactions it could take. */
+static unsigned peer_room(const struct peer *peer, enum queue_class class)
+{
+    unsigned max = peer->site->deliver->options.messages_per_session;
+    if (peer->ending || peer->messages >= max)
+        return 0;
+    unsigned room = MIN_OF(smtp_session_room(peer->session), max - peer->messages);
+    if (class == QUEUE_TRANSACTIONAL)
+        return room;
+    unsigned depth = site_bulk_depth(peer->site);
+    depth -= MIN_OF(depth, peer->open_count);
+    return MIN_OF(room, depth);
+}
+
+/* Moves the peer from `before` to the list that its state asks for now. Peers with room for bulk
+ * stand in front of `busy`; of the idle ones the most recently used does, so that the others can
+ * age out. */
 static void peer_move(struct peer *peer, struct list *before)
 {
     struct site *site = peer->site;
@@ -43,7 +58,7 @@ static void peer_move(struct peer *peer, struct list *before)
     list_remove(&peer->node);
     if (!now)
         return;
-    if (now == &site->busy && smtp_session_room(peer->session) == 0)
+    if (now == &site->busy && peer_room(peer, QUEUE_BULK) == 0)
         list_push_back(now, &peer->node);
     else
         list_push_front(now, &peer->node);
@@ -53,6 +68,30 @@ unsigned peer_depth(const struct peer *peer)
 {
     const struct deliver_options *options = &peer->site->deliver->options;
     return peer->site->in_order >= options->pipeline_rank ? options->pipeline_depth : 1;
+}
+
+unsigned peer_source(const struct peer *peer)
+{
+    return peer->site->sources[peer->source].index;
+}
+
+bool peer_offer(struct peer *peer, enum queue_class class)
+{
+    if (peer_room(peer, class) == 0)
+        return false;
+    if (class == QUEUE_TRANSACTIONAL || peer->may_bulk)
+        return true;
+    struct site_source *source = &peer->site->sources[peer->source];
+    peer->may_bulk = site_limit_take_bulk(source->limit, source->connections_bulk);
+    return peer->may_bulk;
+}
+
+void peer_settle(struct peer *peer)
+{
+    if (!peer->may_bulk || peer->open_bulk > 0)
+        return;
+    site_limit_give_bulk(peer->site->sources[peer->source].limit);
+    peer->may_bulk = false;
 }
 
 void peer_quit(struct peer *peer)
@@ -84,7 +123,7 @@ static void peer_rest(struct peer *peer)
         peer_quit(peer);
         return;
     }
-    if (list_empty(&peer->site->ready) && site_limit_wanted(peer->site->limits[peer->source])) {
+    if (!site_has_ready(peer->site) && site_limit_wanted(peer->site->sources[peer->source].limit)) {
         peer_quit(peer);
         return;
     }
@@ -161,10 +200,14 @@ static void on_done(struct smtp_session *session, struct smtp_transaction *tx,
     struct site *site = peer->site;
     struct list *before = peer_list(peer);
     list_remove(&delivery->node);
-    peer_move(peer, before);
+    peer->open_count--;
+    peer->open_bulk -= delivery->lane->class != QUEUE_TRANSACTIONAL;
+    peer_settle(peer);
+    int64_t took_us = ring_clock_us(site->deliver->ring) - delivery->submitted_us;
     site->transactions++;
-    low_average_add(&site->transaction_us,
-                    ring_clock_us(site->deliver->ring) - delivery->submitted_us);
+    low_average_add(&site->transaction_us, took_us);
+    average_add(&site->service_us, took_us / (delivery->ahead + 1));
+    peer_move(peer, before);
     if (outcome == SMTP_TX_ACCEPTED && ++site->in_order == site->deliver->options.pipeline_rank)
         log_debug(site->deliver->options.log, "site-ranked", "%.*s: depth %u from here on",
                   SLICE_FMT(site->key), site->deliver->options.pipeline_depth);
@@ -211,7 +254,8 @@ static void on_closed(struct smtp_session *session)
     struct deliver *deliver = site->deliver;
     assert(list_empty(&peer->open));
     smtp_session_destroy(&peer->session);
-    site_limit_give(site->limits[peer->source]);
+    peer_settle(peer);
+    site_source_give(site, peer->source);
     site->peer_count--;
     deliver->peers--;
     free(peer);
@@ -253,7 +297,8 @@ static void address_text(const struct sockaddr_storage *addr, char out[64])
 void peer_open(struct site *site, unsigned host_index, unsigned address, unsigned source_index)
 {
     struct deliver *deliver = site->deliver;
-    const struct deliver_source *source = &deliver->options.sources[source_index];
+    const struct deliver_source *source =
+        &deliver->options.sources[site->sources[source_index].index];
     struct site_host *host = &site->hosts[host_index];
     struct peer *peer = mem_zalloc(sizeof *peer);
     peer->site = site;
@@ -311,6 +356,8 @@ void peer_submit(struct peer *peer, struct delivery *delivery)
     stat_add(&deliver->stats.attempts, 1);
     list_push_back(&peer->open, &delivery->node);
     delivery->peer = peer;
+    delivery->ahead = peer->open_count++;
+    peer->open_bulk += delivery->lane->class != QUEUE_TRANSACTIONAL;
     delivery->fenced = false;
     delivery->submitted_us = ring_clock_us(deliver->ring);
     histogram_record(&deliver->stats.session_wait, delivery->submitted_us - delivery->leased_us);

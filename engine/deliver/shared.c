@@ -10,6 +10,7 @@
 
 struct site_limit {
     atomic_uint connections;
+    atomic_uint bulk;    /* of them carry other than transactional mail */
     atomic_uint wishes;  /* tries that failed since the last connection was given back */
     unsigned references; /* under the table's lock */
     size_t key_len;
@@ -73,25 +74,47 @@ void site_limit_release(struct deliver_shared *shared, struct site_limit *limit)
         free(limit);
 }
 
+static bool take_one(atomic_uint *counter, unsigned max)
+{
+    unsigned now = atomic_load_explicit(counter, memory_order_relaxed);
+    while (now < max)
+        if (atomic_compare_exchange_weak_explicit(counter, &now, now + 1, memory_order_acq_rel,
+                                                  memory_order_relaxed))
+            return true;
+    return false;
+}
+
+static void give_one(atomic_uint *counter)
+{
+    unsigned before = atomic_fetch_sub_explicit(counter, 1, memory_order_acq_rel);
+    assert(before > 0);
+}
+
 bool site_limit_take(struct site_limit *limit, unsigned max)
 {
-    unsigned now = atomic_load_explicit(&limit->connections, memory_order_relaxed);
-    while (now < max)
-        if (atomic_compare_exchange_weak_explicit(&limit->connections, &now, now + 1,
-                                                  memory_order_acq_rel, memory_order_relaxed))
-            return true;
+    if (take_one(&limit->connections, max))
+        return true;
     atomic_fetch_add_explicit(&limit->wishes, 1, memory_order_relaxed);
     return false;
 }
 
 void site_limit_give(struct site_limit *limit)
 {
-    unsigned before = atomic_fetch_sub_explicit(&limit->connections, 1, memory_order_acq_rel);
-    assert(before > 0);
+    give_one(&limit->connections);
     atomic_store_explicit(&limit->wishes, 0, memory_order_relaxed);
 }
 
 bool site_limit_wanted(const struct site_limit *limit)
 {
     return atomic_load_explicit(&limit->wishes, memory_order_relaxed) > 0;
+}
+
+bool site_limit_take_bulk(struct site_limit *limit, unsigned max)
+{
+    return take_one(&limit->bulk, max);
+}
+
+void site_limit_give_bulk(struct site_limit *limit)
+{
+    give_one(&limit->bulk);
 }

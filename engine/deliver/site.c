@@ -1,5 +1,5 @@
-/* Sites: the MX hosts that serve one or many destinations, their health, and the pool of sessions
- * to them.
+/* Sites: the MX hosts that serve one or many destinations, their health, and the sessions to them
+ * from one pool of sources.
  *
  * site_drain() looks at a site and does whatever is possible now: gives waiting deliveries to
  * sessions that have room, opens sessions while there is more to do than they can take and the
@@ -19,9 +19,15 @@
 #define TLS_BROKEN_MS 3600000
 #define PATIENCE_US                                                                                \
     200000 /* a backlog that the open sessions can send within this needs no more of them */
-#define BACKLOG_DESTINATIONS_MAX 64
+#define BACKLOG_LANES_MAX 64
 #define TRANSACTIONS_KNOWN 4
 #define TURNS_PER_TRANSACTION 3 /* to send, to answer, to send the body */
+/* A message that somebody waits for isn't put behind more of others on a session than this takes.
+ */
+#define AHEAD_US_MAX 500000
+#define SESSIONS_RESERVED_SHARE 10 /* one in so many of a worker's is for transactional mail */
+#define PEERS_LOOKED_AT 16         /* for one that may carry bulk */
+#define RETRY_MS 100               /* to ask for what other workers have */
 
 static int64_t host_down_ms(const struct deliver *deliver)
 {
@@ -46,12 +52,12 @@ static void site_drain(struct ring_task *task);
 static void site_retry(struct ring_timer *timer);
 
 static struct site *site_create(struct deliver *deliver, const struct dns_mx *const *sorted,
-                                unsigned count, struct slice key)
+                                unsigned count, struct slice id, size_t key_len, unsigned pool)
 {
     size_t names = 0;
     for (unsigned i = 0; i < count; i++)
         names += sorted[i]->name.len + 1;
-    struct site *site = mem_zalloc(sizeof *site + count * sizeof site->hosts[0] + names + key.len);
+    struct site *site = mem_zalloc(sizeof *site + count * sizeof site->hosts[0] + names + id.len);
     char *text = (char *)&site->hosts[count];
     site->deliver = deliver;
     site->host_count = count;
@@ -64,53 +70,59 @@ static struct site *site_create(struct deliver *deliver, const struct dns_mx *co
         text += sorted[i]->name.len + 1; /* NUL-terminated, for SNI */
         host->request.addresses_found = host_addresses_found;
     }
-    memcpy(text, key.ptr, key.len);
-    site->key = slice_of(text, key.len);
-    list_init(&site->ready);
+    memcpy(text, id.ptr, id.len);
+    site->id = slice_of(text, id.len);
+    site->key = slice_of(text, key_len);
+    site->pool = pool;
+    for (unsigned i = 0; i < QUEUE_CLASSES; i++)
+        list_init(&site->ready[i]);
     list_init(&site->idle);
     list_init(&site->busy);
     list_init(&site->opening);
     ring_task_init(&site->drain, site_drain);
     ring_timer_init(&site->retry, site_retry);
-    site->limits = mem_array(deliver->options.source_count, sizeof(struct site_limit *));
-    for (unsigned i = 0; i < deliver->options.source_count; i++)
-        site->limits[i] = site_limit_hold(deliver->options.shared, site->key, i);
-    map_put(&deliver->sites, site->key, site);
+    site_sources_create(site);
+    map_put(&deliver->sites, site->id, site);
     stat_add(&deliver->stats.sites, 1);
     return site;
 }
 
-struct site *site_get(struct deliver *deliver, const struct dns_route *route)
+struct site *site_get(struct deliver *deliver, const struct dns_route *route, unsigned pool)
 {
     /* The key: host names by preference, a comma within a preference, a semicolon between, so that
      * two domains with the same hosts in the same ranks share sessions whatever their numbers are.
-     */
+     * The id: the key, a blank, the pool's name. */
     const struct dns_mx **sorted = mem_array(route->host_count, sizeof *sorted);
     for (unsigned i = 0; i < route->host_count; i++)
         sorted[i] = &route->hosts[i];
     qsort(sorted, route->host_count, sizeof *sorted, compare_mx);
-    size_t room = 0, len = 0;
+    struct slice pool_name = slice_str(deliver->options.pools[pool].name);
+    size_t room = 1 + pool_name.len, len = 0;
     for (unsigned i = 0; i < route->host_count; i++)
         room += sorted[i]->name.len + 1;
-    char *key = mem_alloc(room);
+    char *id = mem_alloc(room);
     for (unsigned i = 0; i < route->host_count; i++) {
         if (i > 0)
-            key[len++] = sorted[i]->preference == sorted[i - 1]->preference ? ',' : ';';
-        memcpy(key + len, sorted[i]->name.ptr, sorted[i]->name.len);
+            id[len++] = sorted[i]->preference == sorted[i - 1]->preference ? ',' : ';';
+        memcpy(id + len, sorted[i]->name.ptr, sorted[i]->name.len);
         len += sorted[i]->name.len;
     }
-    struct site *site = map_get(&deliver->sites, slice_of(key, len));
+    size_t key_len = len;
+    id[len++] = ' ';
+    memcpy(id + len, pool_name.ptr, pool_name.len);
+    len += pool_name.len;
+    struct site *site = map_get(&deliver->sites, slice_of(id, len));
     if (!site)
-        site = site_create(deliver, sorted, route->host_count, slice_of(key, len));
+        site = site_create(deliver, sorted, route->host_count, slice_of(id, len), key_len, pool);
     site->used_ms = ring_now_ms(deliver->ring);
-    free(key);
+    free(id);
     free(sorted);
     return site;
 }
 
 bool site_unused(const struct site *site)
 {
-    return site->destinations == 0 && site->peer_count == 0 && site->lookups == 0;
+    return site->lanes == 0 && site->peer_count == 0 && site->lookups == 0;
 }
 
 void site_free(struct site *site)
@@ -124,10 +136,8 @@ void site_free(struct site *site)
             dns_addresses_release(site->hosts[i].addresses);
         tls_ticket_free(site->hosts[i].ticket);
     }
-    for (unsigned i = 0; i < deliver->options.source_count; i++)
-        site_limit_release(deliver->options.shared, site->limits[i]);
-    free(site->limits);
-    map_remove(&deliver->sites, site->key);
+    site_sources_destroy(site);
+    map_remove(&deliver->sites, site->id);
     stat_sub(&deliver->stats.sites, 1);
     free(site);
 }
@@ -153,6 +163,17 @@ static void host_addresses_found(struct dns_request *request, struct dns_address
     deliver_check_stopped(site->deliver);
 }
 
+/* A bit per address that some source of the pool can reach. */
+static uint32_t host_reachable(const struct site_host *host)
+{
+    uint32_t mask = 0;
+    for (unsigned i = 0; host->addresses && i < host->addresses->count; i++)
+        if (host->addresses->list[i].addr.ss_family == AF_INET6 ? host->site->ipv6
+                                                                : host->site->ipv4)
+            mask |= 1u << i;
+    return mask;
+}
+
 enum choice { CHOICE_FOUND, CHOICE_WAIT, CHOICE_NONE };
 
 /* Whether the host can be connected to now; asks for its addresses when they're missing or too old.
@@ -170,19 +191,16 @@ static enum choice host_try(struct site_host *host, struct rng *rng, int64_t now
         dns_resolve_addresses(deliver->resolver, &host->request, host->name);
         return CHOICE_WAIT;
     }
-    unsigned count = host->addresses->count, up = 0;
-    for (unsigned i = 0; i < count; i++)
-        up += !(host->address_down >> i & 1);
-    if (host->addresses->status != DNS_OK || count == 0)
+    uint32_t reachable = host_reachable(host);
+    if (host->addresses->status != DNS_OK || reachable == 0)
         return CHOICE_NONE;
-    if (up == 0) { /* the pause is over: all get another chance */
+    if ((reachable & ~host->address_down) == 0) /* the pause is over: all get another chance */
         host->address_down = 0;
-        up = count;
-    }
-    unsigned pick = (unsigned)rng_below(rng, up);
-    for (unsigned i = 0; i < count; i++)
-        if (!(host->address_down >> i & 1) && pick-- == 0)
-            *address = i;
+    uint32_t up = reachable & ~host->address_down;
+    for (unsigned skip = (unsigned)rng_below(rng, (unsigned)__builtin_popcount(up)); skip > 0;
+         skip--)
+        up &= up - 1;
+    *address = (unsigned)__builtin_ctz(up);
     return CHOICE_FOUND;
 }
 
@@ -227,8 +245,10 @@ static void site_failed(struct site *site, const struct smtp_reply *reason,
                         const struct site_host *host)
 {
     struct list *node;
-    while ((node = list_pop_front(&site->ready)))
-        destination_failed(LIST_ENTRY(node, struct destination, site_node), reason, host);
+    for (unsigned i = 0; i < QUEUE_CLASSES; i++)
+        while ((node = list_pop_front(&site->ready[i])))
+            destination_failed(LIST_ENTRY(node, struct lane, site_node)->destination, site, reason,
+                               host);
 }
 
 void site_host_failed(struct site *site, struct peer *peer, const struct smtp_reply *reason)
@@ -249,8 +269,7 @@ void site_host_failed(struct site *site, struct peer *peer, const struct smtp_re
     log_info(deliver->options.log, "session-failed", "%.*s [%s] %s: %u %.*s", SLICE_FMT(host->name),
              peer->text, smtp_phase_name(reason->phase), reason->code, SLICE_FMT(reason->text));
     host->address_down |= 1u << peer->address;
-    unsigned count = host->addresses ? host->addresses->count : 0;
-    if (count == 0 || (host->address_down & ((1u << count) - 1)) == (1u << count) - 1)
+    if ((host_reachable(host) & ~host->address_down) == 0)
         host->down_until_ms = now + host_down_ms(deliver);
     bool alive = !list_empty(&site->idle) || !list_empty(&site->busy);
     if (alive) {
@@ -277,83 +296,118 @@ void site_drain_soon(struct site *site)
     ring_task_queue(site->deliver->ring, &site->drain);
 }
 
-static unsigned peer_room(const struct peer *peer)
+bool site_has_ready(const struct site *site)
 {
-    unsigned max = peer->site->deliver->options.messages_per_session;
-    if (peer->ending || peer->messages >= max)
-        return 0;
-    return MIN_OF(smtp_session_room(peer->session), max - peer->messages);
+    for (unsigned i = 0; i < QUEUE_CLASSES; i++)
+        if (!list_empty(&site->ready[i]))
+            return true;
+    return false;
 }
 
-/* A session with room: an idle one first, then one whose pipeline isn't full (those stand in
- * front). */
-static struct peer *site_pick(struct site *site)
+unsigned site_bulk_depth(const struct site *site)
+{
+    const struct deliver_options *options = &site->deliver->options;
+    unsigned depth = site->in_order >= options->pipeline_rank ? options->pipeline_depth : 1;
+    if (site->service_us == 0)
+        return depth;
+    int64_t may = AHEAD_US_MAX / site->service_us;
+    return may >= depth ? depth : (unsigned)MAX_OF(may, (int64_t)1);
+}
+
+/* The session on which a transactional message leaves soonest: an idle one, or the one with the
+ * fewest before it. */
+static struct peer *site_pick_soonest(struct site *site)
 {
     if (!list_empty(&site->idle)) {
         struct peer *peer = LIST_ENTRY(site->idle.next, struct peer, node);
-        if (peer_room(peer) > 0)
+        if (peer_offer(peer, QUEUE_TRANSACTIONAL))
             return peer;
     }
-    if (!list_empty(&site->busy)) {
-        struct peer *peer = LIST_ENTRY(site->busy.next, struct peer, node);
-        if (peer_room(peer) > 0)
-            return peer;
+    struct peer *best = NULL;
+    unsigned looked = 0;
+    list_for_each (it, &site->busy) {
+        struct peer *peer = LIST_ENTRY(it, struct peer, node);
+        if (peer_offer(peer, QUEUE_TRANSACTIONAL) && (!best || peer->open_count < best->open_count))
+            best = peer;
+        if (++looked == PEERS_LOOKED_AT && best)
+            break;
+    }
+    return best;
+}
+
+/* A session that may carry bulk: an idle one first, then one whose pipeline isn't full (those stand
+ * in front). */
+static struct peer *site_pick_bulk(struct site *site, enum queue_class class)
+{
+    struct list *lists[] = { &site->idle, &site->busy };
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+        unsigned looked = 0;
+        list_for_each (it, lists[i]) {
+            struct peer *peer = LIST_ENTRY(it, struct peer, node);
+            if (peer_offer(peer, class))
+                return peer;
+            if (++looked == PEERS_LOOKED_AT)
+                break;
+        }
     }
     return NULL;
 }
 
-static struct delivery *site_next(struct site *site)
+/* The next delivery of a site's lanes of a class; those that have to wait leave the line. */
+static struct delivery *site_next(struct site *site, enum queue_class class)
 {
-    while (!list_empty(&site->ready)) {
-        struct destination *destination =
-            LIST_ENTRY(site->ready.next, struct destination, site_node);
-        struct delivery *delivery = delivery_next(destination);
-        if (!delivery) {
-            list_remove(&destination->site_node);
+    while (!list_empty(&site->ready[class])) {
+        struct lane *lane = LIST_ENTRY(site->ready[class].next, struct lane, site_node);
+        struct delivery *delivery = delivery_next(lane);
+        list_remove(&lane->site_node); /* to the back: lanes of a site take turns */
+        if (!delivery)
             continue;
-        }
-        list_remove(&destination->site_node); /* to the back: destinations of a site take turns */
-        if (!list_empty(&destination->waiting))
-            list_push_back(&site->ready, &destination->site_node);
+        if (!list_empty(&lane->waiting))
+            list_push_back(&site->ready[class], &lane->site_node);
         return delivery;
     }
     return NULL;
 }
 
-/* Jobs that wait for a session here, and those behind them in Redis. Counts only some destinations:
- * enough to know that there's plenty. */
-static uint64_t site_backlog(const struct site *site, unsigned *waiting)
+/* ---- opening ---- */
+
+/* Jobs up to a class that wait for a session here, and those behind them in Redis. Counts only some
+ * lanes: enough to know that there's plenty. */
+static uint64_t site_backlog(const struct site *site, enum queue_class last, unsigned *waiting)
 {
     uint64_t backlog = 0;
     unsigned looked = 0;
     *waiting = 0;
-    list_for_each (it, &site->ready) {
-        const struct destination *destination = LIST_ENTRY(it, struct destination, site_node);
-        *waiting += destination->waiting_count;
-        backlog += destination->waiting_count + destination->queued;
-        if (++looked == BACKLOG_DESTINATIONS_MAX)
-            break;
-    }
+    for (unsigned i = 0; i <= (unsigned)last; i++)
+        list_for_each (it, &site->ready[i]) {
+            const struct lane *lane = LIST_ENTRY(it, struct lane, site_node);
+            *waiting += lane->waiting_count;
+            backlog += lane->waiting_count + lane->destination->intake[i].queued;
+            if (++looked == BACKLOG_LANES_MAX)
+                return backlog;
+        }
     return backlog;
 }
 
-/* How many more sessions to open now. A session costs as much as several messages, for us and for
- * the peer, so another one is opened only when those that there are would need longer for the
- * backlog than it takes to get it going. */
-static unsigned site_sessions_wanted(struct site *site)
+/* How many more sessions to open now for the classes up to `last`. A session costs as much as
+ * several messages, for us and for the peer, so another one is opened only when those that there
+ * are would need longer for the backlog than it takes to get it going. */
+static unsigned site_sessions_wanted(struct site *site, enum queue_class last)
 {
     const struct deliver_options *options = &site->deliver->options;
     unsigned waiting;
-    uint64_t backlog = site_backlog(site, &waiting);
+    uint64_t backlog = site_backlog(site, last, &waiting);
     unsigned room =
         options->connecting_per_site - MIN_OF(options->connecting_per_site, site->opening_count);
     unsigned new_here = waiting - MIN_OF(waiting, site->opening_count);
     room = MIN_OF(room, new_here);
     if (site->peer_count == 0)
         return MIN_OF(room, 1u);
-    if (site->transactions <
-        TRANSACTIONS_KNOWN) /* the first ones say more about the start than about the site */
-        return site->peer_count < 2 ? MIN_OF(room, 1u) : 0;
+    if (site->transactions < TRANSACTIONS_KNOWN) {
+        /* The first ones say more about the start than about the site. */
+        bool more = last == QUEUE_TRANSACTIONAL ? site->opening_count == 0 : site->peer_count < 2;
+        return more ? MIN_OF(room, 1u) : 0;
+    }
     unsigned depth = site->in_order >= options->pipeline_rank ? options->pipeline_depth : 1;
     /* Without the turns of our own loop that its answers waited for: a busy loop isn't helped by
      * more sessions. */
@@ -365,61 +419,98 @@ static unsigned site_sessions_wanted(struct site *site)
     return (unsigned)MIN_OF(missing, (uint64_t)room);
 }
 
-/* A source with a free connection to this site, starting behind the one used last. */
-static bool site_take_source(struct site *site, unsigned *source)
+/* Opens one session, false if there can't be more now. */
+static bool site_open_one(struct site *site, enum queue_class class)
 {
-    struct deliver *deliver = site->deliver;
-    for (unsigned i = 0; i < deliver->options.source_count; i++) {
-        unsigned index = (deliver->next_source + i) % deliver->options.source_count;
-        if (site_limit_take(site->limits[index], deliver->options.connections_per_site)) {
-            deliver->next_source = index + 1;
-            *source = index;
-            return true;
+    unsigned host, address, source;
+    switch (site_choose(site, &host, &address)) {
+    case CHOICE_WAIT:
+        return false;
+    case CHOICE_NONE:
+        if (site->peer_count == 0) {
+            struct smtp_reply reply =
+                smtp_reply_local(SMTP_PHASE_CONNECT, 451, (struct smtp_enhanced){ 4, 4, 1 },
+                                 SLICE("no host of the destination can be reached"));
+            site_failed(site, &reply, NULL);
         }
+        return false;
+    case CHOICE_FOUND:
+        break;
     }
-    return false;
+    sa_family_t family = site->hosts[host].addresses->list[address].addr.ss_family;
+    if (!site_source_take(site, class, family, &source))
+        return false; /* other workers have them all */
+    peer_open(site, host, address, source);
+    return true;
 }
 
+/* First for those who are waited for, of all that there may be; then for all, of what isn't kept.
+ */
 static void site_open_more(struct site *site)
 {
     struct deliver *deliver = site->deliver;
-    int64_t now = ring_now_ms(deliver->ring);
-    if (site->opening_blocked_ms > now)
+    unsigned max = deliver->options.sessions_max;
+    if (site->opening_blocked_ms > ring_now_ms(deliver->ring))
         return;
-    for (unsigned wanted = site_sessions_wanted(site);
-         wanted > 0 && deliver->peers < deliver->options.sessions_max; wanted--) {
-        unsigned host, address, source;
-        switch (site_choose(site, &host, &address)) {
-        case CHOICE_WAIT:
-            return;
-        case CHOICE_NONE:
-            if (site->peer_count == 0) {
-                struct smtp_reply reply =
-                    smtp_reply_local(SMTP_PHASE_CONNECT, 451, (struct smtp_enhanced){ 4, 4, 1 },
-                                     SLICE("no host of the destination can be reached"));
-                site_failed(site, &reply, NULL);
-            }
-            return;
-        case CHOICE_FOUND:
-            break;
-        }
-        if (!site_take_source(site, &source)) {
-            if (site->peer_count == 0) /* other workers have them all: ask again soon */
-                ring_timer_start(deliver->ring, &site->retry, 100);
-            return;
-        }
-        peer_open(site, host, address, source);
+    if (!list_empty(&site->ready[QUEUE_TRANSACTIONAL])) {
+        unsigned wanted = site_sessions_wanted(site, QUEUE_TRANSACTIONAL);
+        while (wanted > 0 && deliver->peers < max && site_open_one(site, QUEUE_TRANSACTIONAL))
+            wanted--;
     }
+    if (!site_has_ready(site)) /* failed */
+        return;
+    max -= max / SESSIONS_RESERVED_SHARE;
+    unsigned wanted = site_sessions_wanted(site, QUEUE_BULK);
+    while (wanted > 0 && deliver->peers < max && site_open_one(site, QUEUE_BULK))
+        wanted--;
 }
 
-static bool budget_left(struct deliver *deliver)
+static bool budget_take(struct deliver *deliver, enum queue_class class)
 {
     uint64_t turn = ring_stats(deliver->ring)->turns;
     if (deliver->budget_turn != turn) {
         deliver->budget_turn = turn;
-        deliver->budget = DELIVER_TURN_MESSAGES;
+        deliver->budget[0] = deliver->budget[1] = DELIVER_TURN_MESSAGES;
     }
-    return deliver->budget > 0;
+    unsigned *budget = &deliver->budget[class != QUEUE_TRANSACTIONAL];
+    if (*budget == 0)
+        return false;
+    --*budget;
+    return true;
+}
+
+/* Gives deliveries of a class to sessions, as many as possible now. */
+static void site_fill(struct site *site, enum queue_class class)
+{
+    struct deliver *deliver = site->deliver;
+    while (!list_empty(&site->ready[class])) {
+        struct peer *peer =
+            class == QUEUE_TRANSACTIONAL ? site_pick_soonest(site) : site_pick_bulk(site, class);
+        if (!peer)
+            return;
+        if (!budget_take(deliver, class)) {
+            peer_settle(peer);
+            ring_timer_start(deliver->ring, &site->retry, 0); /* the next turn */
+            return;
+        }
+        struct delivery *delivery = site_next(site, class);
+        if (delivery)
+            peer_submit(peer, delivery);
+        else
+            peer_settle(peer);
+    }
+}
+
+/* Something waits: if nothing of ours is under way that would tell when to go on (it's others who
+ * have the connections, or the right to carry bulk), a timer does. */
+static void site_look_again(struct site *site)
+{
+    struct ring *ring = site->deliver->ring;
+    if (ring_timer_running(&site->retry) || !list_empty(&site->busy) || site->opening_count > 0)
+        return;
+    int64_t blocked_ms = site->opening_blocked_ms - ring_now_ms(ring);
+    bool idle = !list_empty(&site->idle);
+    ring_timer_start(ring, &site->retry, idle ? RETRY_MS : MAX_OF(blocked_ms, (int64_t)RETRY_MS));
 }
 
 static void site_drain(struct ring_task *task)
@@ -430,18 +521,11 @@ static void site_drain(struct ring_task *task)
         return;
     site->used_ms = ring_now_ms(deliver->ring);
     average_add(&deliver->turn_us, ring_clock_us(deliver->ring) - site->used_ms * 1000);
-    struct peer *peer;
-    while (!list_empty(&site->ready) && (peer = site_pick(site))) {
-        if (!budget_left(deliver)) {
-            ring_timer_start(deliver->ring, &site->retry, 0); /* the next turn */
-            return;
-        }
-        struct delivery *delivery = site_next(site);
-        if (!delivery)
-            break;
-        peer_submit(peer, delivery);
-        deliver->budget--;
-    }
-    if (!list_empty(&site->ready))
-        site_open_more(site);
+    for (unsigned i = 0; i < QUEUE_CLASSES; i++)
+        site_fill(site, i);
+    if (!site_has_ready(site))
+        return;
+    site_open_more(site);
+    if (site_has_ready(site))
+        site_look_again(site);
 }

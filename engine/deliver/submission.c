@@ -10,7 +10,7 @@
 static void submission_destroy(struct submission *submission)
 {
     struct deliver *deliver = submission->deliver;
-    while (list_pop_front(&submission->destinations)) {
+    while (list_pop_front(&submission->lanes)) {
         /* they have nothing waiting any more */
     }
     list_remove(&submission->lru);
@@ -18,7 +18,40 @@ static void submission_destroy(struct submission *submission)
     deliver->content_bytes -= submission->bytes;
     message_content_destroy(&submission->content);
     free((void *)submission->sender.ptr);
+    free(submission->windows);
     free(submission);
+}
+
+/* [[from, to], …]; without them mail may leave at any time. */
+static bool windows_read(struct submission *submission, const json_t *windows, struct err *err)
+{
+    if (!windows)
+        return true;
+    size_t count = json_array_size(windows);
+    submission->windows = mem_array(count, sizeof *submission->windows);
+    submission->window_count = (unsigned)count;
+    for (size_t i = 0; i < count; i++) {
+        json_int_t from, to;
+        if (json_unpack(json_array_get(windows, i), "[I, I]", &from, &to) != 0)
+            return err_set(err, ERR_INPUT, "stored submission: a time window can't be read");
+        submission->windows[i][0] = from;
+        submission->windows[i][1] = to;
+    }
+    return true;
+}
+
+bool submission_may_leave(const struct submission *submission, int64_t wall_ms)
+{
+    unsigned from = 0, to = submission->window_count;
+    while (from < to) { /* the first window that isn't over */
+        unsigned middle = from + (to - from) / 2;
+        if (submission->windows[middle][1] <= wall_ms)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return submission->window_count == 0 ||
+           (from < submission->window_count && submission->windows[from][0] <= wall_ms);
 }
 
 static bool submission_read(struct submission *submission, struct slice text, struct err *err)
@@ -28,12 +61,14 @@ static bool submission_read(struct submission *submission, struct slice text, st
     if (!root)
         return err_set(err, ERR_INPUT, "stored submission isn't JSON: %s", error.text);
     const char *from = NULL;
-    json_t *content = NULL;
+    json_t *content = NULL, *windows = NULL;
     json_int_t accepted = 0, expires = 0;
-    bool ok = json_unpack_ex(root, &error, 0, "{s:s, s:o, s:I, s:I}", "from", &from, "content",
-                             &content, "accepted_at", &accepted, "expires_at", &expires) == 0;
+    bool ok = json_unpack_ex(root, &error, 0, "{s:s, s:o, s:I, s:I, s?o}", "from", &from, "content",
+                             &content, "accepted_at", &accepted, "expires_at", &expires, "windows",
+                             &windows) == 0;
     if (!ok)
         err_set(err, ERR_INPUT, "stored submission: %s", error.text);
+    ok = ok && windows_read(submission, windows, err);
     char *dumped = ok ? json_dumps(content, JSON_COMPACT) : NULL;
     if (dumped) {
         submission->sender = slice_of(slice_dup(slice_str(from)), strlen(from));
@@ -48,12 +83,12 @@ static bool submission_read(struct submission *submission, struct slice text, st
     return ok;
 }
 
-/* Wakes the destinations that waited for the content. */
+/* Wakes the lanes that waited for the content. */
 static void submission_wake(struct submission *submission)
 {
     struct list *node;
-    while ((node = list_pop_front(&submission->destinations)))
-        destination_drain(LIST_ENTRY(node, struct destination, content_node));
+    while ((node = list_pop_front(&submission->lanes)))
+        destination_drain(LIST_ENTRY(node, struct lane, content_node)->destination);
 }
 
 static void submission_loaded(struct queue_load *load, struct slice json)
@@ -82,7 +117,7 @@ struct submission *submission_hold(struct deliver *deliver, struct slice id)
         submission->deliver = deliver;
         memcpy(submission->data, id.ptr, id.len);
         submission->id = slice_of(submission->data, id.len);
-        list_init(&submission->destinations);
+        list_init(&submission->lanes);
         list_init(&submission->lru);
         map_put(&deliver->submissions, submission->id, submission);
         submission->load.loaded = submission_loaded;

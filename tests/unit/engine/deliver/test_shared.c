@@ -84,9 +84,28 @@ START_TEST(sources_and_sites_are_counted_apart)
 }
 END_TEST
 
+START_TEST(connections_that_carry_bulk_have_a_limit_of_their_own)
+{
+    struct deliver_shared *shared = deliver_shared_create();
+    struct site_limit *limit = site_limit_hold(shared, SLICE("mx.example"), 0);
+    ck_assert(site_limit_take_bulk(limit, 2) && site_limit_take_bulk(limit, 2));
+    ck_assert(!site_limit_take_bulk(limit, 2));
+    ck_assert(!site_limit_wanted(limit)); /* nobody needs to close for it */
+    ck_assert(site_limit_take(limit, 1));
+    site_limit_give_bulk(limit);
+    ck_assert(site_limit_take_bulk(limit, 2));
+    site_limit_give_bulk(limit);
+    site_limit_give_bulk(limit);
+    site_limit_give(limit);
+    site_limit_release(shared, limit);
+    deliver_shared_destroy(&shared);
+}
+END_TEST
+
 int main(void)
 {
     return check_main(SUITE_OF("shared", threads_never_hold_more_connections_than_the_limit,
                                a_refused_wish_is_seen_until_a_connection_is_given_back,
-                               sources_and_sites_are_counted_apart));
+                               sources_and_sites_are_counted_apart,
+                               connections_that_carry_bulk_have_a_limit_of_their_own));
 }
