@@ -23,6 +23,11 @@ static const struct command {
     { "send", "Submit a campaign from a list and a template, or one message.", command_send },
     { "status", "Show the queue's totals, or those of submissions.", command_status },
     { "events", "Print what happened to each message, as JSON lines.", command_events },
+    { "queue", "Show what is queued; suspend, cancel, restore, retry or move jobs.",
+      command_queue },
+    { "campaign", "Show campaigns; pause, resume, cancel or throttle them.", command_campaign },
+    { "node", "Show the engines that work on the queue.", command_node },
+    { "suppression", "Keep the addresses that get nothing.", command_suppression },
     { "check-config", "Check a configuration file.", command_check_config },
     { "version", "Show the version.", command_version },
 };
