@@ -173,7 +173,7 @@ static void ack_done(struct redis_call *call, const struct redis_value *reply)
         return;
     }
     if (reply->type != VALUE_ARRAY || reply->count == 0) {
-        queue_fault(partition->server, "recording outcomes", reply);
+        partition_fault(partition, "recording outcomes", reply);
         return;
     }
     for (size_t i = 1; i < reply->count; i++)

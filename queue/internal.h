@@ -213,6 +213,11 @@ struct slice *queue_args(struct queue *queue, unsigned count);
  * each of its partitions and everything unanswered again. Errors that only a cluster or a failover
  * brings (MOVED, CLUSTERDOWN, READONLY, LOADING …) are no exception. */
 void queue_fault(struct queue_server *server, const char *what, const struct redis_value *reply);
+/** The same for what a partition sent. A refusal that concerns its slot only (on its way to another
+ * server) sets this partition aside and leaves the others alone; it's acquired anew, until it can
+ * be. */
+void partition_fault(struct queue_partition *partition, const char *what,
+                     const struct redis_value *reply);
 /** Whether commands for the partition can be sent now. */
 static inline bool partition_up(const struct queue_partition *partition)
 {

@@ -269,23 +269,25 @@ static void lease_done(struct redis_call *call, const struct redis_value *reply)
     for (unsigned class = 0; class < QUEUE_CLASSES; class ++)
         if (it->discover[class].jobs)
             partition->discovering[class] = false;
-    if (!reply || redis_value_is(reply, "STALE")) {
+    if (!reply || redis_value_is(reply, "STALE") || redis_value_refused(reply)) {
         /* Asked again under the next epoch; the sweep brings back what was popped for nobody. */
         memset(it->discover, 0, sizeof it->discover);
         list_push_back(&partition->asks, &it->node);
-        if (reply)
+        if (reply && reply->type == VALUE_ERROR)
+            partition_fault(partition, "leasing", reply);
+        else if (reply)
             partition_stale(partition);
         return;
     }
     if (reply->type != VALUE_ARRAY || reply->count < 1) {
         lease_call_free(it);
-        queue_fault(partition->server, "leasing", reply);
+        partition_fault(partition, "leasing", reply);
         return;
     }
     uint64_t epoch = partition->epoch;
     for (size_t at = 1; at < reply->count;) {
         if (!leased(partition, reply, &at, epoch)) {
-            queue_fault(partition->server, "leasing", reply);
+            partition_fault(partition, "leasing", reply);
             break;
         }
     }

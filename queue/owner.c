@@ -61,7 +61,7 @@ static void acquire_done(struct redis_call *call, const struct redis_value *repl
         if (partition->epoch != 0)
             partition_lose(partition);
     } else {
-        queue_fault(partition->server, "acquiring a partition", reply);
+        partition_fault(partition, "acquiring a partition", reply);
         return;
     }
     queue_recordable_update(queue);
@@ -103,7 +103,7 @@ static void renew_done(struct redis_call *call, const struct redis_value *reply)
     else if (redis_value_is(reply, "STALE"))
         partition_stale(partition);
     else
-        queue_fault(partition->server, "renewing a partition", reply);
+        partition_fault(partition, "renewing a partition", reply);
 }
 
 static void give_up_done(struct redis_call *call, const struct redis_value *reply)

@@ -147,17 +147,6 @@ bool producer_io_connected(struct producer *producer, struct err *err)
 
 /* ---- replies ---- */
 
-/* Whether a reply means "not now, or not here": nothing was executed, and later it may be. */
-static bool refused_for_now(const struct redis_value *reply)
-{
-    static const char *const words[] = { "MOVED",       "ASK",        "TRYAGAIN", "READONLY",
-                                         "CLUSTERDOWN", "MASTERDOWN", "LOADING",  "NOSCRIPT" };
-    for (size_t i = 0; i < ARRAY_LEN(words); i++)
-        if (redis_value_fails(reply, words[i]))
-            return true;
-    return false;
-}
-
 /* "ASK 3999 127.0.0.1:6381": this once, there. Only for a command of one key: a script finds some
  * of its keys on either side of a slot that is being moved. */
 static void ask_note(struct producer_call *it, const struct redis_value *reply)
@@ -200,9 +189,10 @@ static void call_done(struct redis_call *call, const struct redis_value *reply)
     redis_value_copy(copy, &producer->arena, reply);
     it->reply = copy;
     it->state = CALL_ANSWERED;
-    if (!refused_for_now(reply))
+    bool flushed = redis_value_fails(reply, "NOSCRIPT");
+    if (!flushed && !redis_value_refused(reply))
         return;
-    if (redis_value_fails(reply, "NOSCRIPT"))
+    if (flushed)
         server_data(it->server)->scripts.loaded = false;
     ask_note(it, reply);
     it->state = CALL_WAITS;

@@ -27,6 +27,25 @@ void queue_fault(struct queue_server *server, const char *what, const struct red
     redis_drop(server->redis, text);
 }
 
+/* The order of commands on the connection is what makes this safe without giving it up: whatever
+ * was sent before is answered before the next acquisition is. */
+void partition_fault(struct queue_partition *partition, const char *what,
+                     const struct redis_value *reply)
+{
+    struct queue *queue = partition->queue;
+    if (!redis_value_refused(reply)) {
+        queue_fault(partition->server, what, reply);
+        return;
+    }
+    if (partition->state == PARTITION_OWNED)
+        log_warn(queue->options.log, "partition-refused", "partition %u waits: %s: %.*s",
+                 partition->index, what, SLICE_FMT(reply->text));
+    if (partition->state != PARTITION_ACQUIRING)
+        partition->tried_ms = ring_now_ms(queue->ring);
+    partition->state = PARTITION_FREE;
+    queue_recordable_update(queue);
+}
+
 void queue_flush_later(struct queue *queue)
 {
     if (queue->servers_ready > 0)

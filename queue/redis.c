@@ -296,23 +296,11 @@ static void on_sent(struct stream *stream)
         ring_task_queue(redis->ring, &redis->flush);
 }
 
-static void redirect_tell(struct redis *redis, const struct redis_value *error)
-{
-    static const char *const words[] = { "MOVED",       "ASK",        "TRYAGAIN", "READONLY",
-                                         "CLUSTERDOWN", "MASTERDOWN", "LOADING" };
-    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
-        if (!redis_value_fails(error, words[i]))
-            continue;
-        redis->events->redirected(redis->user, error);
-        return;
-    }
-}
-
 static void call_answered(struct redis *redis, struct redis_call *call,
                           const struct redis_value *reply)
 {
-    if (reply->type == VALUE_ERROR && redis->events->redirected && redis->state == REDIS_UP)
-        redirect_tell(redis, reply);
+    if (redis->events->redirected && redis->state == REDIS_UP && redis_value_refused(reply))
+        redis->events->redirected(redis->user, reply);
     bool waits = redis->wait_len > 0 && (call->durable || !list_empty(&redis->held));
     if (waits && call->done != wait_done) {
         call->reply = reply;

@@ -39,8 +39,8 @@ struct redis_events {
     /** Whether to connect now; redis_host_set() may be called from it. After a no it's asked
      * again after the longest pause, or at redis_wake(). May be NULL: always. */
     bool (*may_connect)(void *user);
-    /** A reply says that this isn't the server to ask, or not now (MOVED, ASK, TRYAGAIN, READONLY,
-     * CLUSTERDOWN, MASTERDOWN, LOADING); before the call's own callback. May be NULL. */
+    /** A reply says that this isn't the server to ask, or not now (redis_value_refused()); before
+     * the call's own callback. May be NULL. */
     void (*redirected)(void *user, const struct redis_value *error);
 };
 

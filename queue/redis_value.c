@@ -69,6 +69,22 @@ struct redisReader *redis_value_reader(struct arena *arena, size_t buffer_bytes)
     return reader;
 }
 
+static bool holds(struct slice text, struct slice part)
+{
+    return text.len > 0 && memmem(text.ptr, text.len, part.ptr, part.len) != NULL;
+}
+
+bool redis_value_refused(const struct redis_value *value)
+{
+    static const char *const words[] = { "MOVED ",      "ASK ",       "TRYAGAIN", "READONLY",
+                                         "CLUSTERDOWN", "MASTERDOWN", "LOADING" };
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        if (redis_value_fails(value, words[i]))
+            return true;
+    return value->type == VALUE_ERROR &&
+           holds(value->text, SLICE("attempted to access a non local key"));
+}
+
 uint64_t redis_value_u64(const struct redis_value *value)
 {
     uint64_t number = 0;

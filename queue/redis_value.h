@@ -33,6 +33,11 @@ static inline bool redis_value_fails(const struct redis_value *value, const char
     return value->type == VALUE_ERROR && slice_starts_with(value->text, slice_str(word));
 }
 
+/** An error reply that says: not here, or not now (MOVED, ASK, TRYAGAIN, READONLY, CLUSTERDOWN,
+ * MASTERDOWN, LOADING, or a script that met a slot on its way to another server, see
+ * queue/loader.c). Nothing was executed. */
+bool redis_value_refused(const struct redis_value *value);
+
 /** An integer reply, or a string of digits; 0 for anything else. */
 uint64_t redis_value_u64(const struct redis_value *value);
 

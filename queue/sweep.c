@@ -77,7 +77,7 @@ static void sweep_done(struct redis_call *call, const struct redis_value *reply)
     if (!reply || partition->state != PARTITION_OWNED)
         return; /* the next acquisition begins anew */
     if (reply->type != VALUE_ARRAY || reply->count != 2 || reply->items[1].type != VALUE_ARRAY) {
-        queue_fault(partition->server, "looking for jobs in flight", reply);
+        partition_fault(partition, "looking for jobs in flight", reply);
         return;
     }
     const struct redis_value *entries = &reply->items[1];

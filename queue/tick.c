@@ -171,7 +171,7 @@ static void tick_done(struct redis_call *call, const struct redis_value *reply)
         return;
     }
     if (reply->type != VALUE_ARRAY || reply->count != 4) {
-        queue_fault(partition->server, "looking for what is due", reply);
+        partition_fault(partition, "looking for what is due", reply);
         return;
     }
     for (size_t i = 0; i < reply->items[3].count; i++)

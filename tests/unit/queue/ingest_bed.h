@@ -78,6 +78,7 @@ static inline void bed_ingest_start(struct bed *bed, struct bed_ingest *it, cons
                                       .partitions = bed->partitions,
                                       .node = node,
                                       .redis_timeout_ms = 1000,
+                                      .wait_replicas = bed->wait_replicas,
                                       .log = &bed->log };
     struct err err;
     ck_assert_msg(ingest_create(&it->ingest, bed->ring, &options, &bed_ingest_callbacks, it, &err),

@@ -27,6 +27,7 @@ struct bed {
     char folder[64]; /* state directory */
     unsigned partitions;
     unsigned redis_timeout_ms; /* 0: 3000 */
+    unsigned wait_replicas;
 };
 
 static inline void bed_leased(void *user, struct queue_partition *partition,
@@ -149,6 +150,7 @@ static inline void bed_engine_create(struct bed *bed, struct bed_engine *engine,
         .log = &bed->log,
         .journal = journal ? queue_journal_worker(engine->journal, 0) : NULL,
         .redis_timeout_ms = bed->redis_timeout_ms ? bed->redis_timeout_ms : 3000,
+        .wait_replicas = bed->wait_replicas,
     };
     ck_assert_msg(queue_create(&engine->queue, bed->ring, &options, &bed_events, engine, &err),
                   "%s", err.text);
