@@ -277,6 +277,10 @@ class World:
             settings[key] = {**settings.get(key, {}), **value} if isinstance(value, dict) else value
         return settings
 
+    def write_configuration(self, **more):
+        """Writes one for commands that go to Redis by another way than the engines; returns its path."""
+        return campaign.write_text(os.path.join(self.folder, "commands.yaml"), peers.to_yaml(self.configuration("commands", **more)) + "\n")
+
     def node(self, name, **more):
         """Starts an engine; its events have the name as their source."""
         node = Node(self.configuration(name, **more))
@@ -396,11 +400,12 @@ class Judge:
             ended = sum(found[kind] for kind in campaign.TERMINAL)
             self.equal((found["accepted"], ended), (self.world.submissions[submission],) * 2, f"accepted and ended of {submission}")
 
-    def check(self):
+    def check(self, config=None):
+        """`config`: of an engine whose Redis answers, if that isn't the first node's."""
         self._recipients()
         self._doubles()
         self._counts()
-        self._submissions(self.world.nodes[0].config)
+        self._submissions(config or self.world.nodes[0].config)
         unknown = sum(any(e["type"] == "unknown" or e.get("unknown") for e in its) for its in self.by_recipient.values())
         print(f"{self.what}: {len(self.by_recipient)} jobs, {unknown} unknown, {len(self.marked)} marked, {len(self.twice)} twice",
               flush=True)

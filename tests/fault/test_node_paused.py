@@ -11,7 +11,7 @@ from fault import faults
 from scenario import campaign, peers
 
 NOTICED_S = 10     # the promise
-LEASE_S = 8        # queue.owner_lease_ms unless configured
+LEASE_S = 6        # queue.owner_lease_ms unless configured
 BEYOND_S = 5
 JOBS = 3000
 LATE_S = 0.5       # an event is recorded within this of its message, and a turn of the loop is shorter

@@ -10,7 +10,7 @@ from fault import faults
 from scenario import campaign, peers
 
 STOPPED_S = 15
-LEASE_S = 8       # queue.owner_lease_ms unless configured
+LEASE_S = 6       # queue.owner_lease_ms unless configured
 JOBS = 5000          # more than the engine can send before it must stop
 
 
