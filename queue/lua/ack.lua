@@ -39,12 +39,11 @@ end
 call('HDEL', inflight, unpack(ids))
 
 -- A metered campaign may lease again what comes back.
-local metered = {}
+local leased = {}
 local function refund(flow)
-    metered[flow] = metered[flow] or call('HMGET', prefix .. 'c:' .. flow, 'metered', 'leased')
-    local left = metered[flow]
-    if left[1] == '1' and tonumber(left[2] or 0) > 0 then
-        left[2] = left[2] - 1
+    leased[flow] = leased[flow] or tonumber(call('HGET', prefix .. 'c:' .. flow, 'leased') or 0)
+    if leased[flow] > 0 then
+        leased[flow] = leased[flow] - 1
         count_flow(flow, 'budget', 1)
         count_flow(flow, 'leased', -1)
     end
@@ -56,19 +55,24 @@ for i, value in ipairs(values) do
         local kind, g = ARGV[a + 2], submission(ARGV[a + 1])
         ended = ended + 1
         if kind == 'retry' or kind == 'release' then
-            local dest, leased = destination(value)
-            local record = ARGV[a + 5] ~= '' and ARGV[a + 5] or leased
+            local dest, as_leased = destination(value)
+            local record = ARGV[a + 5] ~= '' and ARGV[a + 5] or as_leased
             if kind == 'retry' then
                 call('ZADD', retry, math.min(ARGV[a + 4], g.expires), dest .. '\t' .. record)
                 count_job(g, 'deferred', 1)
             else
                 put('LPUSH', dest, g, { record }, 1, 1)
-                refund(g.flow)
+                if flow_metered[g.flow] then
+                    refund(g.flow)
+                end
             end
         else
             count_end(g, kind, 1)
         end
         if kind ~= 'release' then
+            if flow_metered[g.flow] then
+                count_flow(g.flow, 'answered', 1)
+            end
             if ARGV[a + 3] == '1' then
                 count_job(g, 'unknown', 1)
             end

@@ -4,7 +4,7 @@
 -- ARGV  flow (TENANT/CAMPAIGN), "on" or "off", jobs more that may be leased (below 0: fewer), most that may be saved up,
 --       most queues to enter
 -- Reply {granted and not used, leased while metered, queues still waiting, accepted, delivered, bounced, expired,
---        suppressed, cancelled, deferred}
+--        suppressed, cancelled, deferred, leases that ended while metered, other than by a release}
 --include base
 --include submission
 --include queue
@@ -24,7 +24,7 @@ end
 if ARGV[2] == 'on' then
     call('HSET', sums, 'metered', 1, 'budget', budget)
 else
-    call('HDEL', sums, 'metered', 'budget', 'leased')
+    call('HDEL', sums, 'metered', 'budget', 'leased', 'answered')
 end
 for _, queue in ipairs(queues) do
     call('ZREM', waiting, queue[1])
@@ -33,8 +33,8 @@ for _, queue in ipairs(queues) do
     end
 end
 local v = call('HMGET', sums, 'budget', 'leased', 'accepted', 'delivered', 'bounced', 'expired', 'suppressed',
-    'cancelled', 'deferred')
-for i = 1, 9 do
+    'cancelled', 'deferred', 'answered')
+for i = 1, 10 do
     v[i] = tonumber(v[i] or 0)
 end
 table.insert(v, 3, call('ZCARD', waiting))

@@ -3,8 +3,9 @@
 -- KEYS  ns:{p}:e epoch (gives the partition's prefix)
 -- ARGV  action: count, cancel, purge, retry or link; order (JSON); phase: x (queues), t (retries) or i (in flight);
 --       cursor; entries to look at; most jobs to move; seconds to keep what can be brought back;
---       seconds to keep a submission's counters (the former, if left out)
--- Reply {next cursor, jobs, queues}. Begin with cursor "0"; "0" comes back when the phase is done.
+--       seconds to keep a submission's counters (the former, if left out); 1: only if the order is in force as given
+-- Reply {next cursor, jobs, queues}. Begin with cursor "0"; "0" comes back when the phase is done. {"0", -1, 0}: the
+-- order isn't in force, and nothing was done.
 --include base
 --include submission
 --include record
@@ -18,6 +19,9 @@ local reason = type(order.reason) == 'string' and order.reason or nil
 local jobs, queues, again = 0, 0, false
 local ends = action == 'cancel' or action == 'purge'
 call('LLEN', trash)
+if ARGV[9] == '1' and call('HGET', prefix .. 'a', order.id) ~= ARGV[2] then
+    return { '0', -1, 0 } -- Taken back meanwhile.
+end
 
 local function finish(dest, g, records)
     for i, record in ipairs(records) do

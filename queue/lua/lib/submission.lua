@@ -1,7 +1,7 @@
 -- What this partition knows of a submission, read once per call. One that was forgotten (only possible long after its
 -- expiry, or when keys were deleted by hand) is already expired, so that what is left of it ends.
 local FIELDS = { 'class', 'flow', 'at', 'expires', 'start', 'windows', 'pool', 'stream', 'kept' }
-local known, flows_known = {}, {}
+local known, flow_metered = {}, {}
 
 -- `given`: its fields if it's a new one.
 local function submission(sid, given)
@@ -18,9 +18,8 @@ local function submission(sid, given)
         windows = f.windows or '', pool = f.pool or '', stream = f.stream or '', kept = tonumber(f.kept or 0) }
     g.tenant, g.campaign = string.match(g.flow, '^([^/]*)/(.*)$')
     g.order = g.class == 'd' and g.expires or g.accepted -- Earliest deadline first.
-    if not flows_known[g.flow] then
-        call('HLEN', prefix .. 'c:' .. g.flow) -- A wrong type must fail here.
-        flows_known[g.flow] = true
+    if flow_metered[g.flow] == nil then -- A wrong type must fail here.
+        flow_metered[g.flow] = call('HGET', prefix .. 'c:' .. g.flow, 'metered') == '1'
     end
     known[sid] = g
     return g
