@@ -125,7 +125,7 @@ END_TEST
 
 START_TEST(a_password_in_a_wrong_url_is_not_shown)
 {
-    static const char yaml[] = "redis: {url: 'rediss://u:verysecret@h'}\n";
+    static const char yaml[] = "redis: {url: 'redisx://u:verysecret@h'}\n";
     struct config config;
     struct err err = { 0 };
     ck_assert(!load_text(yaml, strlen(yaml), &config, &err));
