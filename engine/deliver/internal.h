@@ -121,6 +121,7 @@ struct site_source {
     unsigned connections_max;  /* on the node */
     unsigned connections_bulk; /* of these, for other than transactional mail */
     unsigned peers;            /* this worker's */
+    int64_t credit;            /* whose turn it is, see source.c */
 };
 
 struct site {
@@ -141,7 +142,7 @@ struct site {
     int64_t used_ms;
     unsigned pool;
     struct site_source *sources; /* as many as the pool has */
-    unsigned source_count, next_source;
+    unsigned source_count;
     bool ipv4, ipv6;  /* that some source can reach */
     struct slice key; /* of the hosts */
     struct slice id;  /* key and pool */
@@ -314,7 +315,7 @@ void site_free(struct site *site);
 void site_sources_create(struct site *site);
 void site_sources_destroy(struct site *site);
 /** Takes a connection of the node-wide limit for a session that is to carry the class: from the
- * source with the fewest sessions for its weight that can reach the address family. */
+ * source whose turn it is, of those that have one left and can reach the address family. */
 MUST_USE bool site_source_take(struct site *site, enum queue_class class, sa_family_t family,
                                unsigned *source);
 void site_source_give(struct site *site, unsigned source);

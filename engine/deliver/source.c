@@ -47,26 +47,38 @@ void site_sources_destroy(struct site *site)
     free(site->sources);
 }
 
-/* The source, of those that the mask allows, that has the fewest sessions for its weight; the one
- * behind the last choice first among equals. */
+static bool source_may(const struct site *site, unsigned at, sa_family_t family,
+                       const bool *refused)
+{
+    const struct site_source *source = &site->sources[at];
+    sa_family_t own = site->deliver->options.sources[source->index].address.ss_family;
+    return !refused[at] && (own == AF_UNSPEC || own == family);
+}
+
+/* The source whose turn it is, of those that may: each gains its weight, the one with the most pays
+ * for all. So a pool's sessions are spread by weight over time, however few are open at once. */
 static bool source_choose(const struct site *site, sa_family_t family, const bool *refused,
                           unsigned *choice)
 {
     bool found = false;
     for (unsigned i = 0; i < site->source_count; i++) {
-        unsigned at = (site->next_source + i) % site->source_count;
-        const struct site_source *source = &site->sources[at];
-        sa_family_t own = site->deliver->options.sources[source->index].address.ss_family;
-        if (refused[at] || (own != AF_UNSPEC && own != family))
+        const struct site_source *source = &site->sources[i], *best = &site->sources[*choice];
+        if (!source_may(site, i, family, refused))
             continue;
-        const struct site_source *best = &site->sources[*choice];
-        if (found && (uint64_t)(source->peers + 1) * best->weight >=
-                         (uint64_t)(best->peers + 1) * source->weight)
-            continue;
-        *choice = at;
+        if (!found || source->credit + source->weight > best->credit + best->weight)
+            *choice = i;
         found = true;
     }
     return found;
+}
+
+static void source_pay(struct site *site, unsigned choice, sa_family_t family, const bool *refused)
+{
+    for (unsigned i = 0; i < site->source_count; i++)
+        if (source_may(site, i, family, refused)) {
+            site->sources[i].credit += site->sources[i].weight;
+            site->sources[choice].credit -= site->sources[i].weight;
+        }
 }
 
 bool site_source_take(struct site *site, enum queue_class class, sa_family_t family,
@@ -85,7 +97,7 @@ bool site_source_take(struct site *site, enum queue_class class, sa_family_t fam
     }
     if (taken) {
         site->sources[*source].peers++;
-        site->next_source = *source + 1;
+        source_pay(site, *source, family, refused);
     }
     if (refused != few)
         free(refused);

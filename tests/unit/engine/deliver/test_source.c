@@ -78,6 +78,26 @@ START_TEST(the_heaviest_source_has_all_connections_and_the_others_their_share)
 }
 END_TEST
 
+START_TEST(sessions_one_after_the_other_are_spread_by_weight_too)
+{
+    static const struct deliver_pool pool = { "p", both, three_to_one, 2 };
+    struct rig rig;
+    struct site site;
+    unsigned source, used[2] = { 0 };
+    rig_setup(&rig, &pool, 1, 9, 0);
+    site_setup(&site, &rig, 0, SLICE("mx"));
+    for (unsigned i = 0; i < 400; i++) {
+        ck_assert(site_source_take(&site, QUEUE_BULK, AF_INET, &source));
+        used[source]++;
+        site_source_give(&site, source);
+    }
+    ck_assert_uint_eq(used[0], 300);
+    ck_assert_uint_eq(used[1], 100);
+    site_sources_destroy(&site);
+    deliver_shared_destroy(&rig.deliver.options.shared);
+}
+END_TEST
+
 START_TEST(bulk_never_opens_the_connections_that_are_kept)
 {
     static const struct deliver_pool pool = { "p", first, same, 1 };
@@ -191,6 +211,7 @@ int main(void)
 {
     return check_main(SUITE_OF("source",
                                the_heaviest_source_has_all_connections_and_the_others_their_share,
+                               sessions_one_after_the_other_are_spread_by_weight_too,
                                bulk_never_opens_the_connections_that_are_kept,
                                one_connection_is_left_to_bulk_however_many_are_kept,
                                pools_with_a_common_source_share_its_connections,
