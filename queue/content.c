@@ -3,6 +3,7 @@
  */
 #include "queue/content.h"
 
+#include <glib.h>
 #include <zstd.h>
 
 enum {
@@ -38,6 +39,13 @@ struct slice content_pack(struct slice text, struct buf *room)
         return text;
     buf_grow(room, packed);
     return buf_slice(room);
+}
+
+void content_hash(struct slice text, char hex[65])
+{
+    char *sum = g_compute_checksum_for_data(G_CHECKSUM_SHA256, (const guchar *)text.ptr, text.len);
+    memcpy(hex, sum, 65);
+    g_free(sum);
 }
 
 bool content_unpack(struct slice stored, struct buf *room, struct slice *text, struct err *err)

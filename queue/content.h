@@ -12,6 +12,9 @@ enum {
 /** `text` as it's to be stored: itself, or packed into `room`, which is overwritten then. */
 struct slice content_pack(struct slice text, struct buf *room);
 
+/** SHA-256 of a submission as it was sent, in hexadecimal digits with a NUL behind. */
+void content_hash(struct slice text, char hex[65]);
+
 /** The text of what was stored: itself, or unpacked into `room`. False when it's damaged, or would
  * be larger than CONTENT_BYTES_MAX; no memory beyond that is asked for. */
 MUST_USE bool content_unpack(struct slice stored, struct buf *room, struct slice *text,

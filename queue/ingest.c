@@ -1,6 +1,5 @@
-/* Stages of a batch: READ entries and parse them; STORE the objects of one-shot submissions, or
- * fetch those of streamed ones; ENQUEUE all parts; CONSUME the entries. A stage begins when all
- * replies of the one before are there. Whatever goes wrong on the way, the batch is dropped and
+/* Reads entries, a batch at a time. Its stages are listed in ingest_internal.h; a stage begins when
+ * all replies of the one before are there. Whatever goes wrong on the way, the batch is dropped and
  * read again, as a new process would do: that the parts' markers make this harmless is the only
  * recovery there is. */
 #include "queue/ingest.h"
@@ -11,8 +10,7 @@
 #include "queue/ingest_internal.h"
 
 enum {
-    BATCH_BYTES = 256 << 10, /* more at once, and fewer are read next time: the worker waits */
-    BUFFER_BYTES = 1 << 20,  /* kept between batches */
+    BATCH_BYTES = 256 << 10, /* no entry is read beyond that: the worker does nothing else */
     BLOCK_MS = 2000,
     CLAIM_MS = 30000,      /* between looks for entries that a dead consumer left */
     CLAIM_IDLE_MS = 60000, /* how long an entry must have been left */
@@ -27,48 +25,12 @@ const struct ingest_stats *ingest_stats(const struct ingest *ingest)
 
 /* ---- reading ---- */
 
-/* One entry of the stream: [id, [field, value, …]]; the value of "json" is the submission. */
-static void entry_take(struct ingest *ingest, const struct redis_value *entry, size_t *bytes)
-{
-    struct ingest_work *work = &ingest->works[ingest->work_count++];
-    *work = (struct ingest_work){ .entry = arena_copy(&ingest->arena, entry->items[0].text) };
-    struct submission_problem problem = { .reason = "entry without a field \"json\"" };
-    struct slice json = { 0 };
-    const struct redis_value *fields = &entry->items[1];
-    for (size_t i = 0; fields->type == VALUE_ARRAY && i + 1 < fields->count; i += 2)
-        if (slice_eq(fields->items[i].text, SLICE("json")))
-            json = fields->items[i + 1].text;
-    *bytes += json.len;
-    if (fields->type == VALUE_NIL) { /* deleted, but still pending */
-        work->done = true;
-        return;
-    }
-    if (!ingest_submission_id(work->entry, work->id, &work->accepted_ms) || !json.ptr ||
-        !submission_parse(&work->submission, json, &problem)) {
-        log_warn(ingest->options.log, "submission-refused", "entry %.*s: %s%s%s",
-                 SLICE_FMT(work->entry), problem.path, problem.path[0] ? ": " : "", problem.reason);
-        work->id[0] = '\0';
-        ingest_dead_letter(ingest, work, &problem, json);
-        work->done = true;
-        STAT_ADD(ingest->stats.refused, 1);
-        return;
-    }
-    if (work->submission.id.len > 0) {
-        memcpy(work->id, work->submission.id.ptr, work->submission.id.len);
-        work->id[work->submission.id.len] = '\0';
-    }
-}
-
 static void batch_begin(struct ingest *ingest, const struct redis_value *entries)
 {
-    size_t bytes = 0;
     for (size_t i = 0; i < entries->count && ingest->work_count < ENTRIES_MAX; i++)
         if (entries->items[i].type == VALUE_ARRAY && entries->items[i].count == 2)
-            entry_take(ingest, &entries->items[i], &bytes);
-    ingest->entries_wanted = bytes > BATCH_BYTES
-                                 ? MAX_OF(ingest->entries_wanted / 2, 1u)
-                                 : MIN_OF(ingest->entries_wanted * 2, (unsigned)ENTRIES_MAX);
-    ingest->stage_next = ingest_stage_store;
+            ingest_take(ingest, &entries->items[i]);
+    ingest->stage_next = ingest_stage_claim;
     ingest_stage_end(ingest); /* dead letters first */
 }
 
@@ -79,28 +41,46 @@ static void loop_lost(struct ingest *ingest)
     ingest_begin(ingest);
 }
 
+/* Nothing is there: waits for an entry. More of them are read at once by the script then. */
+static void wait_done(struct redis_call *call, const struct redis_value *reply);
+static void read_wait(struct ingest *ingest);
+
 static void read_done(struct redis_call *call, const struct redis_value *reply)
+{
+    struct ingest *ingest = CONTAINER_OF(call, struct ingest, loop_call);
+    if (!reply) {
+        loop_lost(ingest);
+    } else if (reply->type != VALUE_ARRAY) {
+        ingest_stage_failed(ingest, "reading the submit stream", reply);
+        ingest_batch_pause(ingest);
+    } else if (reply->count > 0) {
+        batch_begin(ingest, reply);
+    } else if (ingest->pending_read) {
+        ingest->pending_read = false;
+        ingest_read_next(ingest);
+    } else {
+        read_wait(ingest);
+    }
+}
+
+static void wait_done(struct redis_call *call, const struct redis_value *reply)
 {
     struct ingest *ingest = CONTAINER_OF(call, struct ingest, loop_call);
     if (!reply) {
         loop_lost(ingest);
         return;
     }
-    const struct redis_value *entries = NULL;
     if (reply->type == VALUE_ERROR) {
-        ingest_stage_failed(ingest, "reading the submit stream", reply);
+        ingest_stage_failed(ingest, "waiting for the submit stream", reply);
         ingest_batch_pause(ingest);
         return;
     }
     if (reply->type == VALUE_ARRAY && reply->count == 1 && reply->items[0].type == VALUE_ARRAY &&
-        reply->items[0].count == 2 && reply->items[0].items[1].type == VALUE_ARRAY)
-        entries = &reply->items[0].items[1];
-    if (entries && entries->count > 0) {
-        batch_begin(ingest, entries);
-        return;
-    }
-    ingest->pending_read = false;
-    ingest_read_next(ingest);
+        reply->items[0].count == 2 && reply->items[0].items[1].type == VALUE_ARRAY &&
+        reply->items[0].items[1].count > 0)
+        batch_begin(ingest, &reply->items[0].items[1]);
+    else
+        ingest_read_next(ingest);
 }
 
 static void claim_done(struct redis_call *call, const struct redis_value *reply)
@@ -147,27 +127,48 @@ static void claim(struct ingest *ingest)
     loop_send(ingest, claim_done, args, ARRAY_LEN(args), 0);
 }
 
-void ingest_read_next(struct ingest *ingest)
+static void read_wait(struct ingest *ingest)
 {
-    if (!ingest->pending_read && ring_now_ms(ingest->ring) - ingest->claimed_ms >= CLAIM_MS) {
-        claim(ingest);
-        return;
-    }
-    char count[12], block[12];
-    snprintf(count, sizeof count, "%u", ingest->entries_wanted);
+    char block[12];
     snprintf(block, sizeof block, "%d", BLOCK_MS);
     struct slice args[] = { SLICE("XREADGROUP"),
                             SLICE("GROUP"),
                             GROUP,
                             slice_str(ingest->consumer),
                             SLICE("COUNT"),
-                            slice_str(count),
+                            SLICE("1"),
                             SLICE("BLOCK"),
                             slice_str(block),
                             SLICE("STREAMS"),
                             queue_key_slice(&ingest->key_submit),
-                            ingest->pending_read ? SLICE("0") : SLICE(">") };
-    loop_send(ingest, read_done, args, ARRAY_LEN(args), BLOCK_MS);
+                            SLICE(">") };
+    loop_send(ingest, wait_done, args, ARRAY_LEN(args), BLOCK_MS);
+}
+
+void ingest_read_next(struct ingest *ingest)
+{
+    if (!ingest->pending_read && ring_now_ms(ingest->ring) - ingest->claimed_ms >= CLAIM_MS) {
+        claim(ingest);
+        return;
+    }
+    const struct ingest_server *server = ingest_server(ingest, &ingest->key_submit);
+    if (!server) {
+        ingest->busy = false; /* its readiness begins again */
+        return;
+    }
+    char count[12], bytes[12];
+    snprintf(count, sizeof count, "%d", ENTRIES_MAX);
+    snprintf(bytes, sizeof bytes, "%d", BATCH_BYTES);
+    struct slice args[] = { SLICE("EVALSHA"),
+                            script_sha(&server->scripts, SCRIPT_READ),
+                            SLICE("1"),
+                            queue_key_slice(&ingest->key_submit),
+                            GROUP,
+                            slice_str(ingest->consumer),
+                            ingest->pending_read ? SLICE("0") : SLICE(">"),
+                            slice_str(count),
+                            slice_str(bytes) };
+    loop_send(ingest, read_done, args, ARRAY_LEN(args), 0);
 }
 
 static void group_done(struct redis_call *call, const struct redis_value *reply)
@@ -282,6 +283,9 @@ bool ingest_create(struct ingest **out, struct ring *ring, const struct ingest_o
     ingest->ring = ring;
     ingest->options = *options;
     ingest->options.expires_s = options->expires_s ? options->expires_s : 4 * 86400;
+    if (options->expires_transactional_s == 0)
+        ingest->options.expires_transactional_s = ingest->options.expires_s;
+    ingest->options.idempotency_s = options->idempotency_s ? options->idempotency_s : 2 * 86400;
     ingest->options.url = NULL; /* may hold a password, and isn't ours */
     ingest->callbacks = callbacks;
     ingest->user = user;
@@ -290,9 +294,9 @@ bool ingest_create(struct ingest **out, struct ring *ring, const struct ingest_o
     ingest->options.node = ingest->options.name_space = NULL;
     ingest->key_submit = queue_key_global(ingest->name_space, "submit", SLICE(""));
     ingest->key_dead = queue_key_global(ingest->name_space, "dead", SLICE(""));
+    ingest->key_campaigns = queue_key_global(ingest->name_space, "campaigns", SLICE(""));
     ingest->pause_ms = PAUSE_MS_MIN;
     ingest->claimed_ms = -CLAIM_MS;
-    ingest->entries_wanted = 8;
     ingest->arena.block_bytes = BUFFER_BYTES;
     list_init(&ingest->schemas);
     ring_timer_init(&ingest->pause, pause_fired);
@@ -323,6 +327,8 @@ void ingest_destroy(struct ingest **ingest)
         ingest_schema_drop(it, LIST_ENTRY(it->schemas.next, struct schema, node));
     arena_free(&it->arena);
     buf_free(&it->records);
+    buf_free(&it->object);
+    buf_free(&it->packed);
     free(it->args);
     free(it->name_space);
     free(it);

@@ -35,7 +35,9 @@ struct ingest_options {
     unsigned partitions;
     const char *node;
     unsigned worker;
-    int64_t expires_s;         /* of submissions that don't say; 0: 345,600 (4 days) */
+    int64_t expires_s;               /* of submissions that don't say; 0: 345,600 (4 days) */
+    int64_t expires_transactional_s; /* of transactional ones; 0: expires_s */
+    int64_t idempotency_s;     /* how long keys are remembered; 0: 172,800 (2 days); ≥ 86,400 */
     unsigned redis_timeout_ms; /* 0: 3000 */
     unsigned wait_replicas;    /* that must have what is taken in; 0: none */
     unsigned wait_timeout_ms;  /* how long it may take them; 0: 1000 */
@@ -57,6 +59,9 @@ struct ingest_stats {    /* of this process; other threads may read with relaxed
     uint64_t recipients; /* queued */
     uint64_t rejected;   /* recipients in the dead-letter stream */
     uint64_t refused;    /* whole entries there */
+    uint64_t repeated;   /* entries, and recipients of others, whose key was used before */
+    uint64_t suppressed; /* recipients whose address was suppressed when they were queued */
+    uint64_t dropped;    /* contents dropped here because no job was open any more */
     uint64_t pauses;     /* waits because Redis refused, e.g. at maxmemory */
 };
 const struct ingest_stats *ingest_stats(const struct ingest *ingest);

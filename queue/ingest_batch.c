@@ -34,7 +34,7 @@ bool ingest_submission_id(struct slice entry, char out[QUEUE_SUBMISSION_BYTES_MA
 struct ingest_job {
     unsigned partition;
     uint32_t index;
-    struct slice destination;
+    struct slice destination, key;
     size_t record_at, record_len;
 };
 
@@ -66,7 +66,7 @@ static struct ingest_job *jobs_read(struct ingest_work *work, const struct inges
         size_t destination_len = 0;
         struct err err;
         struct ingest_job *job = &jobs[work->jobs];
-        bool ok = submission_recipient_address(&work->submission, i, &address, &problem);
+        bool ok = submission_recipient_address(&work->submission, i, &address, &job->key, &problem);
         if (ok && !callbacks->destination(user, address, destination, &destination_len, &err)) {
             snprintf(problem.reason, sizeof problem.reason, "%.255s", err.text);
             snprintf(problem.path, sizeof problem.path, "recipients[%zu].to", i);
@@ -99,22 +99,30 @@ static struct slice number_text(struct arena *arena, unsigned n)
     return arena_copy(arena, slice_of(digits, (size_t)len));
 }
 
+static void args_add(struct ingest_part *part, struct slice arg)
+{
+    part->args[part->arg_count++] = arg;
+}
+
 /* Fills one part from jobs[0 … n), all of one partition. */
 static void part_fill(struct ingest_part *part, const struct ingest_job *jobs, size_t n,
                       struct slice records, struct arena *arena)
 {
     part->jobs = (unsigned)n;
-    part->args = arena_alloc(arena, (4 * n + 1) * sizeof *part->args);
+    part->args = arena_alloc(arena, (5 * n + 1) * sizeof *part->args);
     for (size_t i = 0; i < n;) {
         size_t same = i;
-        while (same < n && slice_eq(jobs[same].destination, jobs[i].destination))
-            same++;
-        part->args[part->arg_count++] = jobs[i].destination;
-        part->args[part->arg_count++] = number_text(arena, (unsigned)(same - i));
-        part->args[part->arg_count++] = SLICE("0");
-        for (; i < same; i++)
-            part->args[part->arg_count++] =
-                slice_head(slice_skip(records, jobs[i].record_at), jobs[i].record_len);
+        bool keyed = false;
+        for (; same < n && slice_eq(jobs[same].destination, jobs[i].destination); same++)
+            keyed = keyed || jobs[same].key.len > 0;
+        args_add(part, jobs[i].destination);
+        args_add(part, number_text(arena, (unsigned)(same - i)));
+        args_add(part, keyed ? SLICE("1") : SLICE("0"));
+        for (; i < same; i++) {
+            if (keyed)
+                args_add(part, jobs[i].key);
+            args_add(part, slice_head(slice_skip(records, jobs[i].record_at), jobs[i].record_len));
+        }
     }
 }
 

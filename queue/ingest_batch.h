@@ -16,7 +16,7 @@ enum {
 struct ingest_part {
     unsigned partition, number; /* number: of this entry in this partition */
     uint64_t rejected;
-    struct slice *args; /* destination, n, n records, … */
+    struct slice *args; /* destination, n, keyed, n records (keyed: each behind its key), … */
     unsigned arg_count;
     unsigned jobs;
 };
@@ -25,13 +25,20 @@ struct ingest_work {    /* one stream entry */
     struct slice entry; /* its id */
     struct submission submission;
     char id[QUEUE_SUBMISSION_BYTES_MAX + 1]; /* the submission's */
-    int64_t accepted_ms, expires_ms;
-    struct ingest_schema schema; /* of a one-shot submission */
+    int64_t accepted_ms;                     /* the entry's time */
+    char hash[65];               /* of the entry's text, when it has to be compared; else empty */
+    char *content;               /* one-shot: the content's JSON text */
+    struct ingest_schema schema; /* one-shot, until its parts are computed */
     bool schema_open;
-    bool done; /* nothing is left but to take it out of the stream */
+    const struct submission_terms *terms;
+    bool done;   /* nothing is left but to take it out of the stream */
+    bool queued; /* a chunk that was wholly queued before: only sealing is left */
     struct ingest_part *parts;
     unsigned part_count;
     uint64_t jobs, rejected;
+    struct slice *open; /* sealed: partitions that may have open jobs */
+    unsigned open_count;
+    bool sealed;
 };
 
 /** Called for each recipient that can't be taken. */

@@ -39,6 +39,14 @@ struct queue_key queue_key_submission(const char *name_space, const char *name,
     return key;
 }
 
+struct queue_key queue_key_idempotency(const char *name_space, struct slice tenant,
+                                       struct slice key)
+{
+    struct queue_key out;
+    int n = snprintf(out.text, sizeof out.text, "%s:y:%.*s/", name_space, SLICE_FMT(tenant));
+    return key_finish(out, n, key);
+}
+
 unsigned queue_partition_of(struct slice destination, unsigned partitions)
 {
     /* Four bits at a time: a table of one cache line; names are short. */

@@ -43,6 +43,11 @@ struct queue_key queue_key_global(const char *name_space, const char *name, stru
 struct queue_key queue_key_submission(const char *name_space, const char *name,
                                       struct slice submission);
 
+/** "ns:y:TENANT/KEY": what a submission's idempotency key was used for. `tenant` ≤
+ * QUEUE_NAME_BYTES_MAX, `key` ≤ 128 bytes. */
+struct queue_key queue_key_idempotency(const char *name_space, struct slice tenant,
+                                       struct slice key);
+
 /** The partition of a destination: CRC-32 (IEEE 802.3, as zlib's) of its lower-case name modulo
  * `partitions`. Producers that queue directly use the same; it can't change while anything is
  * queued. */

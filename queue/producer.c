@@ -6,23 +6,25 @@
 #include <time.h>
 
 #include "engine/base/mem.h"
-#include "engine/base/rng.h"
-#include "queue/ingest_batch.h"
 #include "queue/keys.h"
 #include "queue/producer_internal.h"
-#include "queue/submission.h"
 
 enum {
-    BACKLOG_ENTRIES_MAX = 200, /* in the submit stream; then producer_append() waits */
     WAIT_STEP_MS = 20,
     EVENTS_PER_READ = 500,
-    EXPIRES_DEFAULT_S = 4 * 86400,
 };
 
-static void pause_ms(int ms)
+void producer_pause_ms(int ms)
 {
     struct timespec time = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000 };
     nanosleep(&time, NULL);
+}
+
+int64_t producer_wall_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 /* ---- opening ---- */
@@ -110,149 +112,6 @@ void producer_close(struct producer **producer)
 unsigned producer_partitions(const struct producer *producer)
 {
     return producer->partitions;
-}
-
-/* ---- submitting ---- */
-
-static int64_t wall_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/* 'c', the time in base 36, and 51 random bits: not guessable by accident, and in order of time. */
-static void fresh_id(char id[25])
-{
-    char digits[13];
-    size_t n = 0, len = queue_base36((uint64_t)wall_ms(), digits);
-    id[n++] = 'c';
-    memcpy(id + n, digits, len);
-    n += len;
-    len = queue_base36(rng_system_seed() >> 13, digits);
-    memcpy(id + n, digits, len);
-    id[n + len] = '\0';
-}
-
-bool producer_begin(struct producer *producer, const struct producer_submission *submission,
-                    char id[25], struct err *err)
-{
-    json_error_t error;
-    json_t *content = json_loadb(submission->content.ptr, submission->content.len,
-                                 JSON_REJECT_DUPLICATES, &error);
-    if (!content || !json_is_object(content)) {
-        json_decref(content);
-        return err_set(err, ERR_INPUT, "content isn't a JSON object: %s",
-                       content ? "wrong type" : error.text);
-    }
-    fresh_id(id);
-    int64_t now = wall_ms();
-    int64_t expires =
-        now + 1000 * (submission->expires_in_s ? submission->expires_in_s : EXPIRES_DEFAULT_S);
-    char *object = submission_object(NULL, submission->from, content, now, expires);
-    json_decref(content);
-    struct queue_key key = queue_key_submission(producer->name_space, "s:", slice_str(id));
-    char expiry[24];
-    snprintf(expiry, sizeof expiry, "%lld", (long long)(expires / 1000 + QUEUE_OBJECT_GRACE_S));
-    bool ok = producer_reply_good(producer,
-                                  PRODUCER_WRITE(producer, err, queue_key_slice(&key), SLICE("SET"),
-                                                 queue_key_slice(&key), slice_str(object),
-                                                 SLICE("EXAT"), slice_str(expiry)),
-                                  err);
-    free(object);
-    return ok;
-}
-
-/* Waits while the stream is long: the jobs are smaller in their queues, and nothing is gained by
- * being far ahead. */
-static bool backlog_wait(struct producer *producer, int64_t deadline, struct err *err)
-{
-    if (producer->entries_since_look++ < BACKLOG_ENTRIES_MAX / 4)
-        return true;
-    struct queue_key stream = queue_key_global(producer->name_space, "submit", SLICE(""));
-    for (;;) {
-        const struct redis_value *reply = PRODUCER_COMMAND(producer, err, queue_key_slice(&stream),
-                                                           SLICE("XLEN"), queue_key_slice(&stream));
-        if (!producer_reply_good(producer, reply, err))
-            return false;
-        if (reply->integer < BACKLOG_ENTRIES_MAX)
-            break;
-        if (wall_ms() >= deadline)
-            return err_set(err, ERR_LIMIT,
-                           "the engine doesn't take submissions in: %d wait in '%s'",
-                           BACKLOG_ENTRIES_MAX, stream.text);
-        pause_ms(WAIT_STEP_MS);
-    }
-    producer->entries_since_look = 0;
-    return true;
-}
-
-/* Adds one entry; waits while Redis says that it's full or not able to. */
-static bool entry_add(struct producer *producer, struct slice json, int64_t deadline, char *entry,
-                      size_t room, struct err *err)
-{
-    struct queue_key stream = queue_key_global(producer->name_space, "submit", SLICE(""));
-    for (;;) {
-        const struct redis_value *reply =
-            PRODUCER_WRITE(producer, err, queue_key_slice(&stream), SLICE("XADD"),
-                           queue_key_slice(&stream), SLICE("*"), SLICE("json"), json);
-        if (!reply)
-            return false; /* perhaps stored, perhaps not: the caller's decision */
-        if (reply->type == VALUE_STRING) {
-            snprintf(entry, room, "%.*s", SLICE_FMT(reply->text));
-            return true;
-        }
-        bool later = redis_value_fails(reply, "OOM") || redis_value_fails(reply, "MISCONF") ||
-                     redis_value_fails(reply, "BUSY");
-        if (!later)
-            return producer_reply_good(producer, reply, err) &&
-                   err_set(err, ERR_REDIS, "unexpected reply");
-        if (wall_ms() >= deadline)
-            return err_set(err, ERR_LIMIT, "Redis at %s takes nothing more, try later: %.200s",
-                           producer->place, reply->text.ptr);
-        pause_ms(WAIT_STEP_MS);
-    }
-}
-
-bool producer_append(struct producer *producer, const char *id, uint64_t first,
-                     struct slice recipients, int64_t patience_ms, struct err *err)
-{
-    int64_t deadline = wall_ms() + patience_ms;
-    if (!backlog_wait(producer, deadline, err))
-        return false;
-    char entry[EVENT_ID_BYTES];
-    struct buf json = BUF_EMPTY;
-    buf_printf(&json, "{\"submission\":\"%s\",\"first\":%llu,\"recipients\":", id,
-               (unsigned long long)first);
-    buf_append(&json, recipients);
-    buf_append_char(&json, '}');
-    bool ok = entry_add(producer, buf_slice(&json), deadline, entry, sizeof entry, err);
-    buf_free(&json);
-    return ok;
-}
-
-bool producer_submit(struct producer *producer, struct slice submission_json, char id[25],
-                     struct err *err)
-{
-    struct submission submission;
-    struct submission_problem problem;
-    if (!submission_parse(&submission, submission_json, &problem))
-        return err_set(err, ERR_INPUT, "%s%s%s", problem.path, problem.path[0] ? ": " : "",
-                       problem.reason);
-    bool whole = submission.content != NULL;
-    struct slice given = submission.id;
-    if (given.len > 0)
-        snprintf(id, 25, "%.*s", SLICE_FMT(given));
-    submission_free(&submission);
-    if (!whole)
-        return err_set(err, ERR_INPUT, "a submission needs \"content\"");
-    char entry[EVENT_ID_BYTES];
-    if (!entry_add(producer, submission_json, wall_ms(), entry, sizeof entry, err))
-        return false;
-    int64_t ms;
-    if (given.len == 0 && !ingest_submission_id(slice_str(entry), id, &ms))
-        return err_set(err, ERR_REDIS, "unexpected entry id %s", entry);
-    return true;
 }
 
 /* ---- watching ---- */
@@ -454,13 +313,13 @@ bool producer_events(struct producer *producer, bool from_start, int wait_ms,
     if (redis_set_kind(producer->set) != REDIS_URL_CLUSTER)
         return events_read(producer, wait_ms, &seen, event, user, err);
     /* Blocking works for one slot only, so all are asked again and again. */
-    int64_t deadline = wall_ms() + wait_ms;
+    int64_t deadline = producer_wall_ms() + wait_ms;
     for (;;) {
         if (!events_read(producer, 0, &seen, event, user, err))
             return false;
-        if (seen > 0 || wall_ms() >= deadline)
+        if (seen > 0 || producer_wall_ms() >= deadline)
             return true;
-        pause_ms(WAIT_STEP_MS + (int)producer->partitions / 16);
+        producer_pause_ms(WAIT_STEP_MS + (int)producer->partitions / 16);
     }
 }
 

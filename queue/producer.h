@@ -30,23 +30,48 @@ unsigned producer_partitions(const struct producer *producer);
 
 /* ---- submitting ---- */
 
+/** A submission whose recipients follow. Empty slices: not given. */
 struct producer_submission {
     struct slice from;
     struct slice content; /* JSON object */
     int64_t expires_in_s; /* 0: 345,600 (4 days) */
+    /* The members of the same names of a one-shot submission (queue/README.md): */
+    struct slice tenant, campaign, class, stream, pool;
+    struct slice send_at; /* ms since 1970, or RFC 3339 */
+    struct slice windows; /* JSON array */
+    unsigned weight;      /* 0: not given */
+    struct slice key;
+    /* With a key: */
+    struct slice fingerprint; /* of the recipients to come: the same key with others is an error */
+    int64_t idempotency_s;    /* how long the key is remembered; 0: 172,800 */
 };
-/** Stores a submission's object under a fresh id, which is written to `id` (NUL-terminated). Its
- * recipients follow with producer_append(). */
+
+enum producer_begun {
+    PRODUCER_FRESH,
+    PRODUCER_UNFINISHED, /* its key was used by one that was interrupted: all of its chunks may be
+                            appended again, those that arrived are ignored */
+    PRODUCER_REPEATED,   /* its key was used by one that is wholly there: append nothing */
+};
+
+/** Stores a submission's object under a fresh id, which is written to `id` (NUL-terminated); that
+ * of the first one if the key was used before. Its recipients follow with producer_append(), then
+ * comes producer_end(). ERR_INPUT with the path when the submission makes no sense, or its key was
+ * used for another one. */
 MUST_USE bool producer_begin(struct producer *producer,
                              const struct producer_submission *submission, char id[25],
-                             struct err *err);
+                             enum producer_begun *begun, struct err *err);
 /** Appends recipients as one entry of the submit stream: `recipients` is a JSON array of {"to",
- * "data"}, `first` the number of its first one. Up to 1,000 at a time serve best. Waits while the
- * engine is far behind (so that a list of any length needs little memory in Redis), and while Redis
- * is at maxmemory, up to `patience_ms`; then ERR_LIMIT. The entry is stored when this returns true.
- */
+ * "data", "key"}, `first` the number of its first one, `last` tells that none come behind. Up to
+ * 1,000 at a time serve best. Waits while the engine is far behind (so that a list of any length
+ * needs little memory in Redis), and while Redis is away or at maxmemory, up to `patience_ms`; then
+ * ERR_LIMIT. The entry is stored when this returns true; the same `first` is only ever taken once,
+ * so it may be called again. */
 MUST_USE bool producer_append(struct producer *producer, const char *id, uint64_t first,
-                              struct slice recipients, int64_t patience_ms, struct err *err);
+                              struct slice recipients, bool last, int64_t patience_ms,
+                              struct err *err);
+/** All recipients are appended: from now on the key stands for the whole submission. */
+MUST_USE bool producer_end(struct producer *producer, const struct producer_submission *submission,
+                           const char *id, struct err *err);
 /** Appends a whole submission (one-shot, queue/README.md) as one entry; `entry` (may be NULL) gets
  * the stream entry's id, `id` the submission's. */
 MUST_USE bool producer_submit(struct producer *producer, struct slice submission_json, char id[25],

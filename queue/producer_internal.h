@@ -47,6 +47,11 @@ struct producer {
     char (*event_ids)[EVENT_ID_BYTES]; /* last read event of each partition */
 };
 
+/* ---- producer.c ---- */
+
+void producer_pause_ms(int ms);
+int64_t producer_wall_ms(void);
+
 /* ---- producer_io.c ---- */
 
 /** The connection, made within 5 s. */

@@ -79,6 +79,7 @@ struct config {
     } pool;
     struct {
         unsigned jobs_in_flight, per_destination, reserved_percent, owner_lease_ms, events_max;
+        unsigned idempotency_s;
     } queue;
     struct {
         const struct config_schedule *schedules; /* the first one that fits is used … */

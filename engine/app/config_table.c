@@ -325,6 +325,8 @@ static const struct setting rows[] = {
          "A dead engine's partitions are free after this."),
     UINT("queue.events_max", queue.events_max, 1000000, 1000, 1000000000, "events",
          "Kept in the events streams; older ones are dropped."),
+    UINT("queue.idempotency_s", queue.idempotency_s, 172800, 86400, 2592000, "seconds",
+         "A submission or recipient that comes again with the same key within this is sent once."),
 
     { .key = "retry.schedule_s",
       .kind = SETTING_UINTS,

@@ -145,6 +145,8 @@ static bool worker_create(struct worker *worker, struct err *err)
         .node = common->node,
         .worker = worker->index,
         .expires_s = config->retry.expire_s,
+        .expires_transactional_s = config->retry.expire_transactional_s,
+        .idempotency_s = config->queue.idempotency_s,
         .log = &worker->log,
     };
     if (!ingest_create(&worker->ingest, worker->ring, &ingest, &app_ingest_callbacks, NULL, err))

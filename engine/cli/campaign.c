@@ -12,12 +12,14 @@
 #include "engine/base/utf8.h"
 #include "engine/cli/cli.h"
 #include "engine/message/template_file.h"
+#include "queue/content.h"
 #include "queue/producer.h"
 
-#define FILE_BYTES_MAX ((size_t)32 << 20)
+#define FILE_BYTES_MAX ((size_t)52 << 20) /* a message of 50 MiB, and its headers */
 #define CHUNK_ROWS 1000
 #define CHUNK_BYTES (512U << 10)
 #define BAD_ROWS_SHOWN 20
+#define FINGERPRINT_BLOCK_BYTES ((size_t)64 << 10)
 #define RENDER_BLOCK_BYTES 16384
 #define RENDER_BYTES_MAX ((size_t)128 << 20)
 
@@ -290,6 +292,23 @@ static bool check_row(struct reading *reading, const struct recipient_row *row, 
     return true;
 }
 
+/** Adds a row to the fingerprint of its list, block by block: the hash of the blocks before goes
+ * into the next. */
+static void fingerprint_add(char fingerprint[65], struct buf *rows, const struct reading *reading,
+                            const struct recipient_row *row)
+{
+    if (row) {
+        buf_append_json(rows, row->address);
+        for (size_t i = 0; i < reading->field_count; i++)
+            buf_append_json(rows, reading->values[i]);
+        if (rows->len < FINGERPRINT_BLOCK_BYTES)
+            return;
+    }
+    content_hash(buf_slice(rows), fingerprint);
+    buf_clear(rows);
+    buf_append(rows, slice_of(fingerprint, 64));
+}
+
 bool campaign_check(const struct campaign *campaign, void (*report)(void *user, const char *text),
                     void *user, struct campaign_counts *out, struct err *err)
 {
@@ -297,6 +316,7 @@ bool campaign_check(const struct campaign *campaign, void (*report)(void *user, 
     struct reading reading;
     if (!reading_open(&reading, campaign, err))
         return false;
+    struct buf rows = BUF_EMPTY;
     bool good = true, first = true;
     for (enum recipient_list_result result = RECIPIENT_LIST_ROW;
          good && result != RECIPIENT_LIST_END;) {
@@ -321,11 +341,16 @@ bool campaign_check(const struct campaign *campaign, void (*report)(void *user, 
             good = err_prefix(err, "%s", campaign->name);
         }
         out->rows += result == RECIPIENT_LIST_ROW;
+        if (result == RECIPIENT_LIST_ROW && campaign->keyed)
+            fingerprint_add(out->fingerprint, &rows, &reading, &row);
         if (good && result == RECIPIENT_LIST_BAD && out->bad++ < BAD_ROWS_SHOWN) {
             err_prefix(&wrong, "%s", campaign->name);
             report(user, wrong.text);
         }
     }
+    if (campaign->keyed)
+        fingerprint_add(out->fingerprint, &rows, &reading, NULL);
+    buf_free(&rows);
     reading_close(&reading);
     if (!good)
         return false;
@@ -386,20 +411,31 @@ static void chunk_add(struct chunk *chunk, const struct reading *reading,
     buf_append(&chunk->json, reading->field_count ? SLICE("}}") : SLICE("}"));
 }
 
-static bool chunk_send(struct chunk *chunk, struct producer *producer, const char *id,
+static bool chunk_send(struct chunk *chunk, struct producer *producer, const char *id, bool last,
                        const struct campaign_progress *progress, struct err *err)
 {
-    if (chunk->rows == 0)
-        return true;
-    buf_append_char(&chunk->json, ']');
-    if (!producer_append(producer, id, chunk->first, buf_slice(&chunk->json), progress->patience_ms,
-                         err))
+    buf_append(&chunk->json, chunk->rows ? SLICE("]") : SLICE("[]"));
+    if (!producer_append(producer, id, chunk->first, buf_slice(&chunk->json), last,
+                         progress->patience_ms, err))
         return false;
     chunk->first += chunk->rows;
     chunk->rows = 0;
     buf_clear(&chunk->json);
     if (progress->submitted)
         progress->submitted(progress->user, chunk->first);
+    return true;
+}
+
+/* A chunk leaves when there is a row for the next one, so that the last one is known for it. */
+static bool row_submit(struct reading *reading, const struct recipient_row *row,
+                       struct producer *producer, const char *id,
+                       const struct campaign_progress *progress, struct chunk *chunk,
+                       struct err *err)
+{
+    if ((chunk->rows == CHUNK_ROWS || chunk->json.len >= CHUNK_BYTES) &&
+        !chunk_send(chunk, producer, id, false, progress, err))
+        return false;
+    chunk_add(chunk, reading, row);
     return true;
 }
 
@@ -411,15 +447,17 @@ static bool submit_rows(struct reading *reading, struct producer *producer, cons
         struct recipient_row row;
         switch (recipient_list_next(reading->list, &row, err)) {
         case RECIPIENT_LIST_END:
-            return chunk_send(chunk, producer, id, progress, err);
+            return chunk_send(chunk, producer, id, true, progress, err);
         case RECIPIENT_LIST_FAILED:
             return err_prefix(err, "%s", reading->campaign->name);
         case RECIPIENT_LIST_ROW:
-            if (check_row(reading, &row, err))
-                chunk_add(chunk, reading, &row);
-            else if (!reading->campaign->skip_bad)
+            if (check_row(reading, &row, err)) {
+                if (!row_submit(reading, &row, producer, id, progress, chunk, err))
+                    return false;
+            } else if (!reading->campaign->skip_bad) {
                 return err_set(err, ERR_INPUT, "%s changed while it was read",
                                reading->campaign->name);
+            }
             break;
         case RECIPIENT_LIST_BAD:
             if (!reading->campaign->skip_bad)
@@ -427,28 +465,29 @@ static bool submit_rows(struct reading *reading, struct producer *producer, cons
                                reading->campaign->name);
             break;
         }
-        if ((chunk->rows == CHUNK_ROWS || chunk->json.len >= CHUNK_BYTES) &&
-            !chunk_send(chunk, producer, id, progress, err))
-            return false;
     }
 }
 
 bool campaign_submit(const struct campaign *campaign, struct producer *producer,
-                     int64_t expires_in_s, const struct campaign_progress *progress, char id[25],
-                     uint64_t *done, struct err *err)
+                     const struct producer_submission *terms,
+                     const struct campaign_progress *progress, struct campaign_result *result,
+                     struct err *err)
 {
-    *done = 0;
-    id[0] = '\0';
     struct reading reading;
     struct chunk chunk = { 0 };
-    struct producer_submission submission = { .from = campaign->from,
-                                              .content = buf_slice(&campaign->content->json),
-                                              .expires_in_s = expires_in_s };
+    struct producer_submission submission = *terms;
+    enum producer_begun begun;
+    *result = (struct campaign_result){ 0 };
+    submission.from = campaign->from;
+    submission.content = buf_slice(&campaign->content->json);
     if (!reading_open(&reading, campaign, err))
         return false;
-    bool good = producer_begin(producer, &submission, id, err) &&
-                submit_rows(&reading, producer, id, progress, &chunk, err);
-    *done = chunk.first;
+    bool good = producer_begin(producer, &submission, result->id, &begun, err);
+    result->repeated = good && begun == PRODUCER_REPEATED;
+    if (good && !result->repeated)
+        good = submit_rows(&reading, producer, result->id, progress, &chunk, err) &&
+               producer_end(producer, &submission, result->id, err);
+    result->done = chunk.first;
     buf_free(&chunk.json);
     reading_close(&reading);
     return good;

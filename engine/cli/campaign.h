@@ -10,6 +10,7 @@
 #include "engine/message/list.h"
 
 struct producer;
+struct producer_submission;
 
 struct campaign_content {
     struct buf json; /* as it's submitted */
@@ -28,6 +29,7 @@ struct campaign {
     FILE *list;        /* seekable */
     const char *name;  /* of the list, for messages */
     enum recipient_list_format format;
+    bool keyed;    /* it has an idempotency key */
     bool single;   /* one recipient: its fault is the error, without a line number */
     bool skip_bad; /* submit the good rows of a list with bad ones */
 };
@@ -39,7 +41,8 @@ MUST_USE bool campaign_list_open(struct campaign *campaign, const char *path, co
 void campaign_list_close(struct campaign *campaign);
 
 struct campaign_counts {
-    uint64_t rows, bad; /* rows: good ones */
+    uint64_t rows, bad;   /* rows: good ones */
+    char fingerprint[65]; /* of the good rows, with a key only */
 };
 
 /** Reads the whole list and checks each row as delivery will: the address, a value for each field
@@ -56,11 +59,19 @@ struct campaign_progress {
     int64_t patience_ms; /* how long to wait for a queue that is full */
 };
 
-/** Submits the list that was checked; `id` is the submission's. *done is how many recipients are
- * queued for certain, also on failure. */
+struct campaign_result {
+    char id[25];   /* of the submission; of the first one with its key */
+    bool repeated; /* its key was used before: nothing was submitted */
+    uint64_t done; /* recipients that are queued for certain */
+};
+
+/** Submits the list that was checked. `terms`: what goes with it, but for sender and content, which
+ * are the campaign's, and the fingerprint, which is campaign_check()'s. `result` is right also on
+ * failure. */
 MUST_USE bool campaign_submit(const struct campaign *campaign, struct producer *producer,
-                              int64_t expires_in_s, const struct campaign_progress *progress,
-                              char id[25], uint64_t *done, struct err *err);
+                              const struct producer_submission *terms,
+                              const struct campaign_progress *progress,
+                              struct campaign_result *result, struct err *err);
 
 /** Renders the message of one recipient as it would be sent, appended to `out`. */
 MUST_USE bool campaign_render(const struct campaign *campaign, const struct recipient_row *row,

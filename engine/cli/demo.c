@@ -201,12 +201,15 @@ static bool look(struct demo *demo, uint64_t *open, struct err *err)
 static bool run_campaign(struct demo *demo, struct err *err)
 {
     double started = now_s(), moved = started;
-    uint64_t done, open = demo->recipients, before = open;
+    uint64_t open = demo->recipients, before = open;
+    struct campaign_result result;
     struct campaign_progress progress = { .patience_ms = 60000 };
     demo_progress_start(&demo->progress, demo->recipients);
-    if (!campaign_submit(&demo->campaign, demo->producer, 0, &progress, demo->submission, &done,
-                         err))
+    if (!campaign_submit(&demo->campaign, demo->producer,
+                         &(struct producer_submission){ .class = SLICE("bulk") }, &progress,
+                         &result, err))
         return false;
+    memcpy(demo->submission, result.id, sizeof demo->submission);
     for (;;) {
         if (!look(demo, &open, err))
             return false;

@@ -14,13 +14,46 @@
 struct send {
     const char *config, *list, *format, *to, *from, *template_path, *html, *raw;
     struct cli_texts settings;
+    const char *tenant, *campaign, *class, *stream, *pool, *key, *send_at;
+    struct cli_texts windows;
+    struct buf windows_json;
+    uint64_t weight;
     int64_t expires_in_s;
     bool dry_run, skip_bad, as_json;
     bool show_progress;
     uint64_t total;
 };
 
-static bool check_usage(const struct send *send, struct err *err)
+/* "mon-fri 09:00-18:00 Europe/Berlin" as a submission has it; what the words mean is checked with
+ * the rest of it. */
+static bool windows_read(const struct cli_texts *windows, struct buf *json, struct err *err)
+{
+    for (unsigned i = 0; i < windows->count; i++) {
+        struct slice zone = slice_str(windows->items[i]);
+        struct slice days = slice_cut(&zone, ' '), to = slice_cut(&zone, ' ');
+        struct slice from = slice_cut(&to, '-');
+        if (from.len == 0 || to.len == 0 || zone.len == 0)
+            return err_set(err, ERR_USAGE,
+                           "--window '%s': must be like \"mon-fri 09:00-18:00 Europe/Berlin\"",
+                           windows->items[i]);
+        const struct {
+            const char *name;
+            struct slice value;
+        } members[] = { { "{\"days\":", days },
+                        { ",\"from\":", from },
+                        { ",\"to\":", to },
+                        { ",\"zone\":", zone } };
+        buf_append_char(json, i ? ',' : '[');
+        for (size_t m = 0; m < ARRAY_LEN(members); m++) {
+            buf_append(json, slice_str(members[m].name));
+            buf_append_json(json, members[m].value);
+        }
+        buf_append_char(json, '}');
+    }
+    return windows->count == 0 || buf_append_char(json, ']');
+}
+
+static bool check_usage(struct send *send, struct err *err)
 {
     if (!send->list == !send->to)
         return err_set(err, ERR_USAGE, "one of --list FILE and --to ADDRESS is needed");
@@ -31,6 +64,10 @@ static bool check_usage(const struct send *send, struct err *err)
     if (send->settings.count > 0 && !send->to)
         return err_set(err, ERR_USAGE,
                        "--set goes with --to; a list has its values in its columns");
+    if (send->weight > 1000)
+        return err_set(err, ERR_USAGE, "--weight is from 1 to 1000");
+    if (!windows_read(&send->windows, &send->windows_json, err))
+        return false;
     struct address address;
     if (!address_parse(slice_str(send->from), &address, err)) {
         err_prefix(err, "--from '%s'", send->from);
@@ -54,19 +91,21 @@ static void show_submitted(void *user, uint64_t rows)
             cli_thousands(send->total, total));
 }
 
-static void print_result(const struct send *send, const char *id,
+static void print_result(const struct send *send, const struct campaign_result *result,
                          const struct campaign_counts *counts)
 {
     char rows[28], bad[28];
     if (send->as_json) {
-        printf("{\"submission\": \"%s\", \"recipients\": %llu, \"skipped\": %llu}\n", id,
-               (unsigned long long)counts->rows, (unsigned long long)counts->bad);
+        printf("{\"submission\": \"%s\", \"recipients\": %llu, \"skipped\": %llu, "
+               "\"repeated\": %s}\n",
+               result->id, (unsigned long long)counts->rows, (unsigned long long)counts->bad,
+               result->repeated ? "true" : "false");
         return;
     }
-    printf("submission %s: %s recipients", id, cli_thousands(counts->rows, rows));
+    printf("submission %s: %s recipients", result->id, cli_thousands(counts->rows, rows));
     if (counts->bad > 0)
         printf(", %s bad rows left out", cli_thousands(counts->bad, bad));
-    printf("\n");
+    printf("%s\n", result->repeated ? ", submitted before with this key" : "");
 }
 
 static bool dry_run(const struct campaign *campaign, const struct campaign_counts *counts,
@@ -90,6 +129,15 @@ static bool dry_run(const struct campaign *campaign, const struct campaign_count
     return good;
 }
 
+static int64_t expires_default(const struct send *send, const struct config *config)
+{
+    if (send->class && strcmp(send->class, "deadline") == 0)
+        return 0; /* must be given */
+    bool transactional =
+        send->class ? strcmp(send->class, "transactional") == 0 : send->to && !send->campaign;
+    return transactional ? config->retry.expire_transactional_s : config->retry.expire_s;
+}
+
 static bool submit(const struct send *send, const struct campaign *campaign,
                    const struct config *config, const struct campaign_counts *counts,
                    struct err *err)
@@ -97,21 +145,35 @@ static bool submit(const struct send *send, const struct campaign *campaign,
     struct producer *producer = NULL;
     if (!cli_producer_open(&producer, config, err))
         return false;
-    char id[25];
-    uint64_t done;
-    int64_t expires_in_s = send->expires_in_s ? send->expires_in_s : config->retry.expire_s;
+    const struct producer_submission terms = {
+        .expires_in_s = send->expires_in_s ? send->expires_in_s : expires_default(send, config),
+        .tenant = slice_str(send->tenant),
+        .campaign = slice_str(send->campaign),
+        .class = send->class  ? slice_str(send->class)
+                 : send->list ? SLICE("bulk")
+                              : SLICE(""),
+        .stream = slice_str(send->stream),
+        .pool = slice_str(send->pool),
+        .send_at = slice_str(send->send_at),
+        .windows = buf_slice(&send->windows_json),
+        .weight = (unsigned)send->weight,
+        .key = slice_str(send->key),
+        .fingerprint = slice_str(counts->fingerprint),
+        .idempotency_s = config->queue.idempotency_s,
+    };
+    struct campaign_result result;
     struct campaign_progress progress = { .submitted = send->show_progress ? show_submitted : NULL,
                                           .user = (void *)(uintptr_t)send,
                                           .patience_ms = PATIENCE_MS };
-    bool good = campaign_submit(campaign, producer, expires_in_s, &progress, id, &done, err);
+    bool good = campaign_submit(campaign, producer, &terms, &progress, &result, err);
     producer_close(&producer);
-    if (send->show_progress && done > 0)
+    if (send->show_progress && result.done > 0)
         fputc('\n', stderr);
     if (good)
-        print_result(send, id, counts);
-    else if (done > 0)
+        print_result(send, &result, counts);
+    else if (result.done > 0)
         err_prefix(err, "only the first %llu recipients were submitted, as %s",
-                   (unsigned long long)done, id);
+                   (unsigned long long)result.done, result.id);
     return good;
 }
 
@@ -123,6 +185,7 @@ static bool send_campaign(struct send *send, struct err *err)
     struct campaign_content content = { 0 };
     struct campaign campaign = { .content = &content,
                                  .from = slice_str(send->from),
+                                 .keyed = send->key != NULL,
                                  .skip_bad = send->skip_bad };
     struct campaign_counts counts;
     bool good = campaign_content_load(&content, send->template_path, send->html, send->raw, err) &&
@@ -137,6 +200,7 @@ static bool send_campaign(struct send *send, struct err *err)
     }
     campaign_list_close(&campaign);
     campaign_content_free(&content);
+    buf_free(&send->windows_json);
     config_free(&config);
     return good;
 }
@@ -147,13 +211,18 @@ static const char notes[] =
     "columns are the template's {{fields}}. It's checked as a whole first: with bad rows, each is "
     "reported\n"
     "by its line and nothing is submitted. It may have any length.\n"
-    "A template is header lines, an empty line, and the text.\n\n"
+    "A template is header lines, an empty line, and the text.\n"
+    "With --key the command may be repeated when it was interrupted, or by mistake: what was "
+    "submitted\n"
+    "before isn't submitted again, and the first submission's id is printed.\n\n"
     "examples:\n"
     "  eilpost send --config eilpost.yaml --from news@shop.example --list list.csv \\\n"
     "      --template news.txt --html news.html\n"
     "  eilpost send --config eilpost.yaml --from me@shop.example --to you@example.org \\\n"
     "      --template hello.txt --set name=Ann\n"
-    "  eilpost send … --list list.csv --dry-run     shows the first message\n";
+    "  eilpost send … --list list.csv --dry-run     shows the first message\n"
+    "  eilpost send … --list list.csv --tenant shop --campaign june --key june-1 \\\n"
+    "      --send-at 2026-06-01T09:00:00+02:00 --window 'mon-fri 09:00-18:00 Europe/Berlin'\n";
 
 int command_send(int argc, char **argv)
 {
@@ -175,6 +244,25 @@ int command_send(int argc, char **argv)
           CLI_TEXT, &send.raw, false },
         { "expires-in", "TIME", "Give up after 90s, 15m, 4h, 2d …; without it, retry.expire_s.",
           CLI_DURATION, &send.expires_in_s, false },
+        { "tenant", "NAME", "Whose mail it is; shares and limits go by it.", CLI_TEXT, &send.tenant,
+          false },
+        { "campaign", "NAME", "What it belongs to; can be watched, paused and cancelled as one.",
+          CLI_TEXT, &send.campaign, false },
+        { "weight", "N", "The campaign's share among its tenant's, 1 to 1000; without it, 1.",
+          CLI_COUNT, &send.weight, false },
+        { "class", "NAME",
+          "transactional, deadline or bulk; without it, bulk for a list or a campaign.", CLI_TEXT,
+          &send.class, false },
+        { "stream", "NAME", "Kind of mail, for suppressions that concern only that.", CLI_TEXT,
+          &send.stream, false },
+        { "pool", "NAME", "The pool of sources it leaves from.", CLI_TEXT, &send.pool, false },
+        { "send-at", "TIME", "Not before 2026-06-01T09:00:00+02:00, up to 30 days ahead.", CLI_TEXT,
+          &send.send_at, false },
+        { "window", "DAYS FROM-TO ZONE",
+          "Only then, e.g. 'mon-fri 09:00-18:00 Europe/Berlin'; may be repeated.", CLI_TEXTS,
+          &send.windows, false },
+        { "key", "TEXT", "Submits once, however often it's called with the same key and mail.",
+          CLI_TEXT, &send.key, false },
         { "skip-bad", NULL, "Leave bad rows out and submit the rest.", CLI_FLAG, &send.skip_bad,
           false },
         { "dry-run", NULL, "Check all, print the first message, submit nothing.", CLI_FLAG,

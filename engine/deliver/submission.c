@@ -6,6 +6,7 @@
 
 #include "engine/base/mem.h"
 #include "engine/deliver/internal.h"
+#include "queue/content.h"
 
 static void submission_destroy(struct submission *submission)
 {
@@ -70,6 +71,7 @@ static bool submission_read(struct submission *submission, struct slice text, st
         err_set(err, ERR_INPUT, "stored submission: %s", error.text);
     ok = ok && windows_read(submission, windows, err);
     char *dumped = ok ? json_dumps(content, JSON_COMPACT) : NULL;
+    json_object_del(root, "content"); /* it may be large */
     if (dumped) {
         submission->sender = slice_of(slice_dup(slice_str(from)), strlen(from));
         submission->accepted_ms = accepted;
@@ -95,12 +97,16 @@ static void submission_loaded(struct queue_load *load, struct slice json)
 {
     struct submission *submission = CONTAINER_OF(load, struct submission, load);
     struct deliver *deliver = submission->deliver;
-    bool ok = json.ptr ? submission_read(submission, json, &submission->err)
+    struct buf room = BUF_EMPTY;
+    struct slice text = json;
+    bool ok = json.ptr ? content_unpack(json, &room, &text, &submission->err) &&
+                             submission_read(submission, text, &submission->err)
                        : err_set(&submission->err, ERR_NOT_FOUND,
                                  "the submission's content is gone from Redis");
     submission->state = ok ? SUBMISSION_READY : SUBMISSION_BROKEN;
-    submission->bytes = json.len;
-    deliver->content_bytes += json.len;
+    submission->bytes = text.len;
+    deliver->content_bytes += text.len;
+    buf_free(&room);
     if (!ok)
         log_error(deliver->options.log, "submission-broken", "submission %.*s: %s",
                   SLICE_FMT(submission->id), submission->err.text);

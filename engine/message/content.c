@@ -10,7 +10,7 @@
 #include "engine/base/mem.h"
 #include "engine/message/compiled.h"
 
-#define CONTENT_BYTES_DEFAULT ((size_t)32 << 20)
+#define CONTENT_BYTES_DEFAULT ((size_t)80 << 20) /* a body of 50 MiB in base64, and some */
 #define CONTENT_BYTES_MOST                                                                         \
     ((size_t)512 << 20) /* encoded, it must stay below 4 GiB: segments count in 32 bits */
 enum { FIELDS_DEFAULT = 256, HEADERS_MAX = 1000 };

@@ -17,7 +17,7 @@
 struct message_content;
 
 struct message_limits {
-    size_t content_bytes_max; /* 0: 32 MiB */
+    size_t content_bytes_max; /* 0: 80 MiB */
     size_t fields_max;        /* 0: 256 */
 };
 

@@ -34,11 +34,13 @@ static void part_check(const struct ingest_part *part)
     unsigned jobs = 0;
     for (unsigned i = 0; i < part->arg_count;) {
         uint64_t n;
+        bool keyed = slice_eq(part->args[i + 2], SLICE("1"));
         bool ok = slice_to_u64(part->args[i + 1], &n) && n > 0 &&
                   queue_partition_of(part->args[i], 4) == part->partition;
         assert(ok);
-        i += 2;
+        i += 3;
         for (; n > 0; n--, i++, jobs++) {
+            i += keyed;
             struct record record;
             struct err err;
             ok = record_parse(part->args[i], &record, values, QUEUE_RECORD_VALUES_MAX, &err);
@@ -48,16 +50,43 @@ static void part_check(const struct ingest_part *part)
     assert(jobs == part->jobs && jobs <= PART_JOBS_MAX);
 }
 
+/* What is stored says what was submitted. */
+static void object_check(const struct submission_terms *terms)
+{
+    struct buf object = BUF_EMPTY;
+    struct submission_stored stored;
+    struct err err;
+    submission_object(SLICE("1700000000000-0"), terms, SLICE("{}"), &object);
+    bool ok = submission_stored_parse(&stored, buf_slice(&object), &err);
+    assert(ok && stored.terms.class == terms->class &&
+           stored.terms.expires_ms == terms->expires_ms &&
+           stored.terms.interval_count == terms->interval_count &&
+           slice_eq(stored.terms.tenant, terms->tenant) &&
+           slice_eq(stored.terms.from, terms->from));
+    submission_stored_free(&stored);
+    buf_free(&object);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct ingest_work work = { .entry = SLICE("1700000000000-0") };
     struct submission_problem problem = { 0 };
-    if (!submission_parse(&work.submission, slice_of(data, size), &problem)) {
+    /* What doesn't look like JSON is taken for msgpack. */
+    bool json = size > 0 && (data[0] == '{' || data[0] == '[' || data[0] <= ' ');
+    bool ok = json ? submission_parse(&work.submission, slice_of(data, size), &problem)
+                   : submission_parse_msgpack(&work.submission, slice_of(data, size), &problem);
+    if (!ok) {
         assert(problem.reason[0]);
         return 0;
     }
-    bool ok = ingest_submission_id(work.entry, work.id, &work.accepted_ms);
+    ok = ingest_submission_id(work.entry, work.id, &work.accepted_ms);
     assert(ok);
+    if (!work.submission.chunk) {
+        if (submission_schedule(&work.submission, work.accepted_ms, 345600, &problem))
+            object_check(&work.submission.terms);
+        else
+            assert(problem.reason[0] && problem.path[0]);
+    }
     const struct slice fields[] = { SLICE("name"), SLICE("a"), SLICE("") };
     const struct ingest_schema schema = { .fields = fields, .count = 3 };
     const struct ingest_callbacks callbacks = { .destination = destination };
