@@ -134,10 +134,10 @@ struct site {
     struct ring_task drain;
     struct ring_timer retry; /* when the node-wide limit left nothing, or all hosts are down */
     int64_t transaction_us, connect_us; /* moving averages; 0: none yet */
-    int64_t service_us;         /* of a transaction, without those before it on its session */
-    uint64_t transactions;      /* that ended */
-    unsigned in_order;          /* accepted messages in a row without violation */
-    int64_t accepted_ms;        /* when a message was accepted last; 0: never */
+    int64_t service_us;    /* of a transaction, without those before it; a moving average, too */
+    uint64_t transactions; /* that ended */
+    unsigned in_order;     /* accepted messages in a row without violation */
+    int64_t accepted_ms;   /* when a message was accepted last; 0: never */
     int64_t opening_blocked_ms; /* no new sessions until then (monotonic) */
     int64_t used_ms;
     unsigned pool;

@@ -206,7 +206,7 @@ static void on_done(struct smtp_session *session, struct smtp_transaction *tx,
     int64_t took_us = ring_clock_us(site->deliver->ring) - delivery->submitted_us;
     site->transactions++;
     low_average_add(&site->transaction_us, took_us);
-    average_add(&site->service_us, took_us / (delivery->ahead + 1));
+    low_average_add(&site->service_us, took_us / (delivery->ahead + 1));
     peer_move(peer, before);
     if (outcome == SMTP_TX_ACCEPTED && ++site->in_order == site->deliver->options.pipeline_rank)
         log_debug(site->deliver->options.log, "site-ranked", "%.*s: depth %u from here on",
