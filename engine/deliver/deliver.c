@@ -8,7 +8,7 @@
 #include "engine/deliver/internal.h"
 
 #define PUMP_MS 10              /* leases are asked for in batches, this far apart */
-#define DISCOVER_MS 40          /* how soon a new destination is found */
+#define DISCOVER_MS 45          /* how soon a new destination is found */
 #define RENDER_BLOCK_BYTES 8192 /* a message of usual size is one block */
 #define SWEEP_MS 5000
 #define UNUSED_MS 60000 /* destinations and sites without work are forgotten after */
