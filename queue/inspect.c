@@ -128,6 +128,13 @@ bool inspect_hosts(struct inspection *inspection, unsigned partition, struct sli
     return reply != NULL;
 }
 
+struct slice inspect_class(char letter)
+{
+    return letter == 't'   ? SLICE("transactional")
+           : letter == 'd' ? SLICE("deadline")
+                           : SLICE("bulk");
+}
+
 void inspect_set_text(json_t *object, const char *name, struct slice text)
 {
     if (text.len > 0)

@@ -106,7 +106,7 @@ static bool queue_json(struct view *view, struct slice sid, json_t *queues, stru
     const struct order_hold *hold = order_holding(&view->inspection.holds, &subject);
     json_t *json = json_object();
     inspect_set_text(json, "submission", sid);
-    inspect_set_text(json, "class", slice_of(&facts.class, 1));
+    inspect_set_text(json, "class", inspect_class(facts.class));
     inspect_set_text(json, "flow", facts.flow);
     inspect_set_text(json, "pool", facts.pool);
     inspect_set_number(json, "jobs", admin_int(jobs));

@@ -52,6 +52,8 @@ MUST_USE bool inspect_hosts(struct inspection *inspection, unsigned partition,
                             struct slice destination, struct arena *arena, struct slice *hosts,
                             struct err *err);
 
+/** "transactional", "deadline", "bulk" */
+struct slice inspect_class(char letter);
 void inspect_set_text(json_t *object, const char *name, struct slice text);
 void inspect_set_number(json_t *object, const char *name, int64_t number);
 /** "2026-11-23 14:05:09Z" */

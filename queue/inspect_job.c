@@ -328,7 +328,7 @@ static void describe(struct search *search)
         inspect_set_text(root, "last_reply", search->last_reply);
         inspect_set_number(root, "accepted_ms", search->facts.accepted_ms);
         inspect_set_number(root, "expires_ms", search->facts.expires_ms);
-        inspect_set_text(root, "class", slice_of(&search->facts.class, 1));
+        inspect_set_text(root, "class", inspect_class(search->facts.class));
         inspect_set_text(root, "flow", search->facts.flow);
         inspect_set_text(root, "pool", search->facts.pool);
     }
@@ -461,7 +461,7 @@ bool inspect_submission(struct producer *producer, const char *submission,
         inspect_set_number(search.root, "open", (int64_t)open);
         inspect_set_number(search.root, "queues", (int64_t)queues);
         inspect_set_text(search.root, "flow", search.facts.flow);
-        inspect_set_text(search.root, "class", slice_of(&search.facts.class, 1));
+        inspect_set_text(search.root, "class", inspect_class(search.facts.class));
         inspect_set_number(search.root, "accepted_ms", search.facts.accepted_ms);
         inspect_set_number(search.root, "expires_ms", search.facts.expires_ms);
         json_object_set(search.root, "why", search.why);

@@ -51,7 +51,8 @@ static int64_t entry_before(const json_t *record)
 bool order_holds_load(struct admin *admin, struct order_holds *out, struct err *err)
 {
     *out = (struct order_holds){ 0 };
-    if (!order_store_all(admin, &out->records, err))
+    if (!order_store_all(admin, &out->records, err) ||
+        !order_store_reconcile(admin, out->records, err))
         return false;
     out->items = mem_array(json_array_size(out->records) + 1, sizeof *out->items);
     size_t i;

@@ -9,7 +9,6 @@ enum {
     LOG_ENTRIES_MAX = 100000,
     RECORDS_MAX = 1000,        /* then old ones are forgotten */
     RECORD_KEEP_S = 7 * 86400, /* at least */
-    CATCH_MS = 15 * 60 * 1000, /* a cancellation stays for latecomers, unless room is needed */
 };
 
 /* NULL when it isn't a JSON object. */
@@ -185,23 +184,53 @@ static bool limited(const json_t *record)
     return order_record_in_force(record) && strncmp(order_record_id(record), "c:", 2) != 0;
 }
 
+/* Whether any partition has the order, by the keys of all. */
+static bool anywhere(struct producer_call *const *keys, unsigned partitions, const char *id)
+{
+    for (unsigned p = 0; p < partitions; p++)
+        for (size_t i = 0; i < keys[p]->reply->count; i++)
+            if (slice_eq(admin_item(keys[p]->reply, i)->text, slice_str(id)))
+                return true;
+    return false;
+}
+
+bool order_store_reconcile(struct admin *admin, const json_t *records, struct err *err)
+{
+    size_t i;
+    json_t *record;
+    admin_reset(admin);
+    struct producer_call **keys = arena_alloc(&admin->arena, admin->partitions * sizeof *keys);
+    for (unsigned p = 0; p < admin->partitions; p++) {
+        struct slice key = admin_key(admin, p, "a", SLICE(""));
+        keys[p] = ADMIN_COMMAND(admin, key, SLICE("HKEYS"), key);
+    }
+    if (!admin_run(admin, err))
+        return false;
+    json_t *ended = json_array();
+    json_array_foreach(records, i, record)
+    {
+        bool settled = strcmp(order_record_state(record), "in_force") == 0 &&
+                       order_record_action(record) != ORDER_SUSPEND;
+        if (settled && !anywhere(keys, admin->partitions, order_record_id(record))) {
+            order_record_set_state(record, "done");
+            json_array_append(ended, record);
+        }
+    }
+    bool ok = true;
+    json_array_foreach(ended, i, record) ok = ok && order_store_put(admin, record, err);
+    json_decref(ended);
+    return ok;
+}
+
 bool orders_make_room(struct admin *admin, struct err *err)
 {
     json_t *records, *record;
     int64_t now_ms;
     if (!admin_now(admin, &now_ms, err) || !order_store_all(admin, &records, err))
         return false;
+    bool ok = order_store_reconcile(admin, records, err);
     size_t i, in_force = 0;
     json_array_foreach(records, i, record) in_force += limited(record);
-    bool ok = true;
-    json_array_foreach(records, i, record)
-    { /* the oldest first */
-        bool over = false;
-        int64_t age = now_ms - json_integer_value(json_object_get(record, "at"));
-        if (ok && limited(record) && (age > CATCH_MS || in_force >= ORDERS_IN_FORCE_MAX))
-            ok = order_close_when_over(admin, record, &over, err);
-        in_force -= over;
-    }
     if (ok && json_array_size(records) > RECORDS_MAX)
         ok = forget_old(admin, records, now_ms, err);
     json_decref(records);
@@ -229,6 +258,11 @@ bool orders_list(struct producer *producer, bool all, json_t **records, struct e
     struct admin admin;
     admin_open(&admin, producer);
     bool ok = order_store_all(&admin, records, err);
+    if (ok && !order_store_reconcile(&admin, *records, err)) {
+        json_decref(*records);
+        *records = NULL;
+        ok = false;
+    }
     for (size_t i = ok ? json_array_size(*records) : 0; i-- > 0 && !all;) {
         const json_t *record = json_array_get(*records, i);
         const char *state = order_record_state(record);

@@ -20,9 +20,9 @@ MUST_USE bool order_store_log(struct admin *admin, const json_t *record, const c
 /** The same for what has no order. The entry gets its time here; it's the callee's to free. */
 MUST_USE bool order_store_log_entry(struct admin *admin, json_t *entry, struct err *err);
 
-/** Makes sure that one more order may be in force: closes those that are over, and forgets records
- * of long ago. ERR_LIMIT when too many are in force. */
+/** Notes which orders have ended: engines take those that end jobs out of the partitions once
+ * nothing is left for them. */
+MUST_USE bool order_store_reconcile(struct admin *admin, const json_t *records, struct err *err);
+/** Makes sure that one more order may be in force, and forgets records of long ago. ERR_LIMIT when
+ * too many are in force. */
 MUST_USE bool orders_make_room(struct admin *admin, struct err *err);
-/** Takes an order out of the partitions once nothing that it's for can be left anywhere. */
-MUST_USE bool order_close_when_over(struct admin *admin, json_t *record, bool *over,
-                                    struct err *err);

@@ -4,10 +4,11 @@
 #include <time.h>
 
 enum {
-    SLICE_ENTRIES = 200, /* queues, retries or leases that one call looks at */
-    SLICE_JOBS = 400,    /* that one call ends */
-    FLIGHT_MAX = 64,     /* partitions at a time */
-    FLIGHT_US = 6000,    /* what a flight should cost Redis at most */
+    SLICE_MIN = 25, /* queues, retries or leases that one call looks at */
+    SLICE_MAX = 200,
+    JOBS_PER_ENTRY = 2, /* that one call ends at most, for each entry that it looks at */
+    FLIGHT_MAX = 64,    /* partitions at a time */
+    FLIGHT_US = 6000,   /* what a flight should cost Redis at most */
     POLL_MS = 50,
 };
 
@@ -26,6 +27,26 @@ static bool stopped(const struct order_watch *watch, struct err *err)
     return true;
 }
 
+/* How much is asked for at a time: ruled by how long the last flight took. */
+struct pace {
+    unsigned width, entries;
+    int64_t fastest_us; /* the way there and back, more or less */
+};
+
+static void pace_learn(struct pace *pace, int64_t took_us)
+{
+    pace->fastest_us = MIN_OF(pace->fastest_us, took_us);
+    int64_t cost = took_us - pace->fastest_us;
+    if (cost > FLIGHT_US && pace->width > 1)
+        pace->width /= 2;
+    else if (cost > FLIGHT_US)
+        pace->entries = MAX_OF(pace->entries / 2, (unsigned)SLICE_MIN);
+    else if (cost < FLIGHT_US / 3 && pace->entries < SLICE_MAX)
+        pace->entries = MIN_OF(2 * pace->entries, (unsigned)SLICE_MAX);
+    else if (cost < FLIGHT_US / 3)
+        pace->width = MIN_OF(2 * pace->width, (unsigned)FLIGHT_MAX);
+}
+
 /* A partition whose phase isn't over. */
 struct place {
     unsigned partition;
@@ -33,15 +54,16 @@ struct place {
     struct producer_call *call;
 };
 
-/* One call for each of the first `width` places; those that are through leave. */
+/* One call for each of the first places, as many as the pace allows; those that are through leave.
+ */
 static bool step(struct admin *admin, const struct walk *walk, const char *phase,
-                 struct place *places, unsigned *count, unsigned width, struct err *err)
+                 struct place *places, unsigned *count, const struct pace *pace, struct err *err)
 {
     admin_reset(admin);
-    unsigned calls = MIN_OF(*count, width), left = 0;
+    unsigned calls = MIN_OF(*count, pace->width), left = 0;
     for (unsigned i = 0; i < calls; i++)
-        places[i].call =
-            walk->slice(walk->user, admin, places[i].partition, phase, slice_str(places[i].cursor));
+        places[i].call = walk->slice(walk->user, admin, places[i].partition, phase,
+                                     slice_str(places[i].cursor), pace->entries);
     if (!admin_run(admin, err))
         return false;
     for (unsigned i = 0; i < calls; i++) {
@@ -64,22 +86,17 @@ static bool walk_phase(struct admin *admin, const struct walk *walk, const char 
                        struct err *err)
 {
     struct place places[FLIGHT_MAX];
-    unsigned next = 0, count = 0, width = 1;
-    int64_t fastest = INT64_MAX; /* the way there and back, more or less */
+    struct pace pace = { .width = 1, .entries = SLICE_MIN, .fastest_us = INT64_MAX };
+    unsigned next = 0, count = 0;
     while (next < admin->partitions || count > 0) {
         if (stopped(walk->watch, err))
             return false;
-        while (count < width && next < admin->partitions)
+        while (count < pace.width && next < admin->partitions)
             places[count++] = (struct place){ .partition = next++, .cursor = "0" };
         int64_t began = clock_us();
-        if (!step(admin, walk, phase, places, &count, width, err))
+        if (!step(admin, walk, phase, places, &count, &pace, err))
             return false;
-        int64_t took = clock_us() - began;
-        fastest = MIN_OF(fastest, took);
-        if (took - fastest > FLIGHT_US)
-            width = MAX_OF(width / 2, 1U);
-        else if (took - fastest < FLIGHT_US / 3)
-            width = MIN_OF(2 * width, (unsigned)FLIGHT_MAX);
+        pace_learn(&pace, clock_us() - began);
     }
     return true;
 }
@@ -89,7 +106,7 @@ bool walk_run(struct admin *admin, const struct walk *walk, struct err *err)
     static const struct {
         enum walk_phase phase;
         const char *name;
-    } phases[] = { { WALK_RETRIES, "t" }, { WALK_QUEUES, "x" }, { WALK_IN_FLIGHT, "i" } };
+    } phases[] = { { WALK_IN_FLIGHT, "i" }, { WALK_RETRIES, "t" }, { WALK_QUEUES, "x" } };
     bool ok = true;
     for (size_t i = 0; ok && i < ARRAY_LEN(phases); i++)
         if (walk->phases & phases[i].phase)
@@ -107,13 +124,16 @@ struct order_walk_state {
 };
 
 static struct producer_call *order_slice(void *user, struct admin *admin, unsigned partition,
-                                         const char *phase, struct slice cursor)
+                                         const char *phase, struct slice cursor, unsigned entries)
 {
     const struct order_walk *walk = ((struct order_walk_state *)user)->walk;
+    /* An order that somebody takes back meanwhile ends nothing any more. */
+    bool ends = strcmp(walk->action, "cancel") == 0 || strcmp(walk->action, "purge") == 0;
     return ADMIN_EVAL(admin, SCRIPT_WALK, admin_key(admin, partition, "e", SLICE("")),
                       slice_str(walk->action), slice_str(walk->order), slice_str(phase), cursor,
-                      admin_number(admin, SLICE_ENTRIES), admin_number(admin, SLICE_JOBS),
-                      admin_number(admin, walk->keep_s), admin_number(admin, QUEUE_TOTALS_TTL_S));
+                      admin_number(admin, entries), admin_number(admin, JOBS_PER_ENTRY * entries),
+                      admin_number(admin, walk->keep_s), admin_number(admin, QUEUE_TOTALS_TTL_S),
+                      ends ? SLICE("1") : SLICE(""));
 }
 
 static bool order_took(void *user, unsigned partition, const char *phase,

@@ -5,21 +5,21 @@
 #include "queue/admin_io.h"
 #include "queue/orders.h"
 
-/** The parts of a partition, in the order in which a walk must see them: a retry may become a
- * queued job meanwhile, and a queued job a leased one. */
+/** The parts of a partition, in the order in which a walk sees them: while an order keeps jobs from
+ * being leased they only move on that way, so none escapes. */
 enum walk_phase {
-    WALK_RETRIES = 1 << 0,
-    WALK_QUEUES = 1 << 1,
-    WALK_IN_FLIGHT = 1 << 2,
+    WALK_IN_FLIGHT = 1 << 0,
+    WALK_RETRIES = 1 << 1,
+    WALK_QUEUES = 1 << 2,
     WALK_ALL = WALK_RETRIES | WALK_QUEUES | WALK_IN_FLIGHT,
 };
 
 struct walk {
     const char *script; /* its reply begins with the next cursor */
     unsigned phases;
-    /** Adds the call for one slice: phase is "t", "x" or "i". */
+    /** Adds the call for a slice of so many entries: phase is "t", "x" or "i". */
     struct producer_call *(*slice)(void *user, struct admin *admin, unsigned partition,
-                                   const char *phase, struct slice cursor);
+                                   const char *phase, struct slice cursor, unsigned entries);
     /** Gets the slice's reply; false stops the walk, `err` set. */
     bool (*took)(void *user, unsigned partition, const char *phase, const struct redis_value *reply,
                  struct err *err);

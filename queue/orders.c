@@ -69,20 +69,19 @@ static bool settled(struct admin *admin, const json_t *record, const struct orde
 
 /* ---- carrying out ---- */
 
-/* Ends what matches. What was in flight comes back meanwhile: then once more. */
+/* Ends what matches. Something that was in flight when the order had entered may have come back
+ * behind the walk: then once more. */
 static bool end_jobs(struct admin *admin, const json_t *record, const struct order_watch *watch,
                      struct order_result *out, struct err *err)
 {
     const char *action = order_action_name(order_record_action(record));
     const unsigned phases = WALK_RETRIES | WALK_QUEUES;
-    struct order_counts counts = { 0 };
-    bool ok = walk_record(admin, record, action, phases, watch, &out->acted, err) &&
-              walk_record(admin, record, "count", WALK_IN_FLIGHT, watch, &counts, err);
-    if (ok && counts.in_flight > 0)
-        ok = settled(admin, record, watch, &counts.in_flight, err) &&
-             walk_record(admin, record, action, phases, watch, &out->acted, err);
-    out->acted.in_flight = counts.in_flight;
-    return ok;
+    if (!walk_record(admin, record, action, phases, watch, &out->acted, err))
+        return false;
+    if (out->found.in_flight == 0)
+        return true;
+    return settled(admin, record, watch, &out->acted.in_flight, err) &&
+           walk_record(admin, record, action, phases, watch, &out->acted, err);
 }
 
 /* An order whose partitions all know it. */
@@ -213,34 +212,7 @@ bool orders_give(struct producer *producer, const struct order_request *request,
     return ok;
 }
 
-/* ---- over, resumed, restored ---- */
-
-bool order_close_when_over(struct admin *admin, json_t *record, bool *over, struct err *err)
-{
-    enum order_action action = order_record_action(record);
-    *over = false;
-    if (action == ORDER_SUSPEND || strcmp(order_record_state(record), "in_force") != 0)
-        return true;
-    /* Nothing that was accepted before the order may be on its way into the partitions … */
-    int64_t at = json_integer_value(json_object_get(record, "at"));
-    struct slice submit = admin_key_global(admin, "submit");
-    const struct redis_value *older =
-        ADMIN_ASK(admin, err, submit, SLICE("XRANGE"), submit, SLICE("-"), admin_number(admin, at),
-                  SLICE("COUNT"), SLICE("1"));
-    if (!older)
-        return false;
-    if (older->count > 0)
-        return true;
-    /* … nor be there. */
-    struct order_counts counts = { 0 };
-    if (!walk_record(admin, record, "count", WALK_ALL, NULL, &counts, err))
-        return false;
-    *over = counts.queued + counts.retrying + counts.in_flight == 0;
-    if (!*over)
-        return true;
-    order_record_set_state(record, "done");
-    return leave(admin, order_record_id(record), err) && order_store_put(admin, record, err);
-}
+/* ---- resumed, restored ---- */
 
 static bool resume(struct admin *admin, json_t *record, const struct order_watch *watch,
                    struct order_result *out, struct err *err)
@@ -348,7 +320,6 @@ bool orders_finish(struct producer *producer, const char *id, const struct order
     struct admin admin;
     json_t *record = NULL;
     uint64_t forgotten = 0;
-    bool over;
     *out = (struct order_result){ 0 };
     admin_open(&admin, producer);
     bool ok = order_store_get(&admin, id, &record, err);
@@ -361,8 +332,7 @@ bool orders_finish(struct producer *producer, const char *id, const struct order
              strcmp(state, "entering") != 0)
         ok = refuse(record, "finished: nothing is left to do", err);
     else if (ok)
-        ok = proceed(&admin, record, watch, out, err) &&
-             order_close_when_over(&admin, record, &over, err);
+        ok = proceed(&admin, record, watch, out, err);
     json_decref(record);
     admin_close(&admin);
     return ok;

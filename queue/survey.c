@@ -8,10 +8,7 @@
 #include "queue/order_match.h"
 #include "queue/order_walk.h"
 
-enum {
-    SLICE_ENTRIES = 200,
-    HELD_BY_MAX = 4, /* orders named per group */
-};
+enum { HELD_BY_MAX = 4 /* orders named per group */ };
 
 struct group {
     struct slice name;
@@ -132,11 +129,11 @@ static bool took(void *user, unsigned partition, const char *phase, const struct
 }
 
 static struct producer_call *slice_call(void *user, struct admin *admin, unsigned partition,
-                                        const char *phase, struct slice cursor)
+                                        const char *phase, struct slice cursor, unsigned entries)
 {
     (void)user;
     return ADMIN_EVAL(admin, SCRIPT_SURVEY, admin_key(admin, partition, "e", SLICE("")),
-                      slice_str(phase), cursor, admin_number(admin, SLICE_ENTRIES));
+                      slice_str(phase), cursor, admin_number(admin, entries));
 }
 
 /* ---- the result ---- */
