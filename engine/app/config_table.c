@@ -283,7 +283,8 @@ static const struct setting rows[] = {
     BOOL("smtp.pipelining", smtp.pipelining, true, "Use PIPELINING (RFC 2920) where it's offered."),
     BOOL("smtp.chunking", smtp.chunking, true, "Use CHUNKING (BDAT, RFC 3030) where it's offered."),
     UINT("smtp.pipeline_depth", smtp.pipeline_depth, 4, 1, 64, "messages",
-         "Open at once on one session with a site that has earned it."),
+         "Open at once on one session with a site that has earned it; above 1 a transactional one "
+         "may be added."),
     UINT("smtp.pipeline_rank", smtp.pipeline_rank, 20, 1, 1000000, "messages",
          "Answered in order by a site before it has earned that depth."),
 

@@ -134,10 +134,11 @@ struct site {
     struct ring_task drain;
     struct ring_timer retry; /* when the node-wide limit left nothing, or all hosts are down */
     int64_t transaction_us, connect_us; /* moving averages; 0: none yet */
-    int64_t service_us;    /* of a transaction, without those before it; a moving average, too */
-    uint64_t transactions; /* that ended */
-    unsigned in_order;     /* accepted messages in a row without violation */
-    int64_t accepted_ms;   /* when a message was accepted last; 0: never */
+    int64_t alone_us;           /* of a transaction with none before it on its session; likewise */
+    int64_t behind_us;          /* by how much each one before it makes one longer; likewise */
+    uint64_t transactions;      /* that ended */
+    unsigned in_order;          /* accepted messages in a row without violation */
+    int64_t accepted_ms;        /* when a message was accepted last; 0: never */
     int64_t opening_blocked_ms; /* no new sessions until then (monotonic) */
     int64_t used_ms;
     unsigned pool;
@@ -290,6 +291,8 @@ void lane_free(struct lane *lane);
 /* site.c */
 struct site *site_get(struct deliver *deliver, const struct dns_route *route, unsigned pool);
 bool site_has_ready(const struct site *site);
+/** A transaction ended that had `ahead` before it on its session when it was submitted. */
+void site_timed(struct site *site, int64_t took_us, unsigned ahead);
 /** How many transactions of other than transactional mail may be open at once on a session: fewer
  * than its depth where they'd keep one that is waited for from leaving. */
 unsigned site_bulk_depth(const struct site *site);

@@ -67,7 +67,9 @@ static void peer_move(struct peer *peer, struct list *before)
 unsigned peer_depth(const struct peer *peer)
 {
     const struct deliver_options *options = &peer->site->deliver->options;
-    return peer->site->in_order >= options->pipeline_rank ? options->pipeline_depth : 1;
+    if (peer->site->in_order < options->pipeline_rank || options->pipeline_depth == 1)
+        return 1;
+    return options->pipeline_depth + 1; /* the last place is for transactional mail */
 }
 
 unsigned peer_source(const struct peer *peer)
@@ -204,9 +206,7 @@ static void on_done(struct smtp_session *session, struct smtp_transaction *tx,
     peer->open_bulk -= delivery->lane->class != QUEUE_TRANSACTIONAL;
     peer_settle(peer);
     int64_t took_us = ring_clock_us(site->deliver->ring) - delivery->submitted_us;
-    site->transactions++;
-    low_average_add(&site->transaction_us, took_us);
-    low_average_add(&site->service_us, took_us / (delivery->ahead + 1));
+    site_timed(site, took_us, delivery->ahead);
     peer_move(peer, before);
     if (outcome == SMTP_TX_ACCEPTED && ++site->in_order == site->deliver->options.pipeline_rank)
         log_debug(site->deliver->options.log, "site-ranked", "%.*s: depth %u from here on",

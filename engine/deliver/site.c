@@ -304,14 +304,28 @@ bool site_has_ready(const struct site *site)
     return false;
 }
 
+void site_timed(struct site *site, int64_t took_us, unsigned ahead)
+{
+    site->transactions++;
+    low_average_add(&site->transaction_us, took_us);
+    if (ahead == 0) {
+        low_average_add(&site->alone_us, took_us);
+        site->behind_us -= site->behind_us / 64; /* so that a flat pipeline is tried again */
+        return;
+    }
+    /* On a long line transactions behind each other overlap and lose nothing; a slow server takes
+     * them one by one. */
+    int64_t waited_us = took_us - site->alone_us - TURNS_PER_TRANSACTION * site->deliver->turn_us;
+    site->behind_us += (MAX_OF(waited_us, (int64_t)0) / ahead - site->behind_us) / 8;
+}
+
 unsigned site_bulk_depth(const struct site *site)
 {
     const struct deliver_options *options = &site->deliver->options;
     unsigned depth = site->in_order >= options->pipeline_rank ? options->pipeline_depth : 1;
-    if (site->service_us == 0)
+    if (site->behind_us * (int64_t)(depth - 1) <= AHEAD_US_MAX)
         return depth;
-    int64_t may = AHEAD_US_MAX / site->service_us;
-    return may >= depth ? depth : (unsigned)MAX_OF(may, (int64_t)1);
+    return 1 + (unsigned)(AHEAD_US_MAX / site->behind_us);
 }
 
 /* The session on which a transactional message leaves soonest: an idle one, or the one with the
