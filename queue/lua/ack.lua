@@ -39,13 +39,11 @@ end
 call('HDEL', inflight, unpack(ids))
 
 -- A metered campaign may lease again what comes back.
-local leased = {}
 local function refund(flow)
-    leased[flow] = leased[flow] or tonumber(call('HGET', prefix .. 'c:' .. flow, 'leased') or 0)
-    if leased[flow] > 0 then
-        leased[flow] = leased[flow] - 1
-        count_flow(flow, 'budget', 1)
-        count_flow(flow, 'leased', -1)
+    if flow.metered and flow.leased > 0 then
+        flow.leased = flow.leased - 1
+        count_flow(flow.name, 'budget', 1)
+        count_flow(flow.name, 'leased', -1)
     end
 end
 
@@ -62,15 +60,13 @@ for i, value in ipairs(values) do
                 count_job(g, 'deferred', 1)
             else
                 put('LPUSH', dest, g, { record }, 1, 1)
-                if flow_metered[g.flow] then
-                    refund(g.flow)
-                end
+                refund(flow_of(g.flow))
             end
         else
             count_end(g, kind, 1)
         end
         if kind ~= 'release' then
-            if flow_metered[g.flow] then
+            if flow_of(g.flow).metered then
                 count_flow(g.flow, 'answered', 1)
             end
             if ARGV[a + 3] == '1' then

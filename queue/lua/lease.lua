@@ -23,63 +23,58 @@ local prefixed = string.format('%s %s %.0f ', ARGV[1], ARGV[2], now + ARGV[3])
 --include serve
 --include share
 
-local function visit(class, dest, jobs, again)
-    local ready, flows = prefix .. 'r:' .. class, prefix .. 'd:' .. class .. ':' .. dest
-    local head = size
-    size = head + 4
-    local taken, groups = 0, 0
-    if looks > 0 then
-        taken, groups = take(class, dest, flows, jobs)
-    end
-    out[head + 1], out[head + 2], out[head + 3], out[head + 4] = class, dest, 0, groups
-    looks = looks - 1
-    if call('EXISTS', flows) == 0 then
-        call('ZREM', ready, dest)
-    else
-        call('ZADD', ready, math.max(parked(dest), looks > 0 and now + again or now), dest)
-        out[head + 3] = waiting(class, dest, flows)
-    end
-    return taken
-end
-
-local a = 6
-for _ = 1, ARGV[5] do
-    local till = tonumber(ARGV[a + 1])
+local function park(dest, till)
+    till = tonumber(till)
     if till > now then
-        call('HSET', prefix .. 'k', ARGV[a], ARGV[a + 1])
+        call('HSET', prefix .. 'k', dest, till)
         parks = parks + 1
     else
-        call('HDEL', prefix .. 'k', ARGV[a])
+        call('HDEL', prefix .. 'k', dest)
     end
     for _, class in ipairs({ 't', 'd', 'b' }) do
-        call('ZADD', prefix .. 'r:' .. class, 'XX', math.max(till, now), ARGV[a])
+        call('ZADD', prefix .. 'r:' .. class, 'XX', math.max(till, now), dest)
     end
-    a = a + 2
 end
-local requests = tonumber(ARGV[a])
-a = a + 1
-for _ = 1, requests do
-    if ARGV[a + 2] == '0' then
-        call('ZADD', prefix .. 'r:' .. ARGV[a], 'XX', 'GT', now + ARGV[a + 3], ARGV[a + 1])
-    else
-        visit(ARGV[a], ARGV[a + 1], tonumber(ARGV[a + 2]), ARGV[a + 3])
+
+local function request(class, dest, jobs, again)
+    local at = due[class][dest]
+    if jobs ~= '0' then
+        visit(class, dest, tonumber(jobs), again)
+    elseif at then
+        due[class][dest] = math.max(at, now + again)
+    elseif at == nil then
+        call('ZADD', prefix .. 'r:' .. class, 'XX', 'GT', now + again, dest)
     end
-    a = a + 4
 end
-local discoveries = tonumber(ARGV[a])
-a = a + 1
-for _ = 1, discoveries do
-    local room = tonumber(ARGV[a + 1])
-    local due = call('ZRANGEBYSCORE', prefix .. 'r:' .. ARGV[a], '-inf', now, 'LIMIT', 0, math.min(room, 100))
-    for _, dest in ipairs(due) do
+
+local function discover(class, jobs, most, again)
+    local room = tonumber(jobs)
+    for _, dest in ipairs(call('ZRANGEBYSCORE', prefix .. 'r:' .. class, '-inf', now, 'LIMIT', 0, math.min(room, 100))) do
         if room > 0 and looks > 0 then
-            room = room - visit(ARGV[a], dest, math.min(room, ARGV[a + 2]), ARGV[a + 3])
+            room = room - visit(class, dest, math.min(room, most), again)
         end
     end
-    a = a + 4
 end
+
+local a = 5
+local function each(width, f)
+    local first, last = a + 1, a + ARGV[a] * width
+    for at = first, last, width do
+        f(unpack(ARGV, at, at + width - 1))
+    end
+    a = last + 1
+end
+
+local ok, failure = pcall(function()
+    each(2, park)
+    each(4, request)
+    write_due()
+    each(4, discover)
+end)
+write_due() -- Whatever failed: what was taken out of a queue is in flight.
+write_flights()
 local finished = counted(ARGV[4])
 if #finished > 0 then
     call('SADD', prefix .. 'fin', unpack(finished)) -- The next tick tells.
 end
-return out
+return ok and out or type(failure) == 'table' and failure or redis.error_reply(failure)

@@ -1,52 +1,96 @@
 -- Taking jobs of one destination and class: weighted fair shares between its flows (tenant/campaign), by virtual time:
 -- the flow that has had least goes next. A tenant's campaigns share the tenant's weight.
+local QUANTUM = 8 -- Jobs of one flow at a time, at least: fairness is a matter of many visits.
 local FLOWS = 16 -- Served in one visit; what is beyond comes with a later one.
 
-local flows_read, tenants_read = {}, {}
-local function flow_read(name)
-    if not flows_read[name] then
-        local v = call('HMGET', prefix .. 'c:' .. name, 'weight', 'metered', 'budget')
-        local tenant = string.match(name, '^[^/]*')
-        flows_read[name] = { name = name, tenant = tenant, part = math.max(tonumber(v[1] or 1), 0.01),
-            budget = v[2] == '1' and tonumber(v[3] or 0) or nil }
-        tenants_read[tenant] = tenants_read[tenant] or math.max(tonumber(call('HGET', prefix .. 'v', tenant) or 1), 0.01)
-    end
-    return flows_read[name]
+local weights = {}
+local function weight_of(tenant)
+    weights[tenant] = weights[tenant] or math.max(tonumber(call('HGET', prefix .. 'v', tenant) or 1), 0.01)
+    return weights[tenant]
 end
 
-local function take(class, dest, flows, jobs)
-    local list, parts, taken, groups = {}, {}, 0, 0
-    local members = call('ZRANGE', flows, 0, FLOWS - 1, 'WITHSCORES')
+-- Writes who was served how far, and who has nothing more. Returns at least how many jobs are left.
+local function write_flows(key, list)
+    local over, scores, left = {}, {}, 0
+    for _, flow in ipairs(list) do
+        left = left + flow.left
+        if flow.left == 0 then
+            over[#over + 1] = flow.name
+        elseif flow.served then
+            scores[#scores + 1] = flow.vtime
+            scores[#scores + 1] = flow.name
+        end
+    end
+    if #over > 0 then
+        call('ZREM', key, unpack(over))
+    end
+    if #scores > 0 then
+        call('ZADD', key, 'XX', unpack(scores))
+    end
+    return left == 0 and #list == FLOWS and call('ZCARD', key) or left
+end
+
+-- Returns how many were taken, in how many groups, and at least how many are left.
+local function take(class, dest, jobs)
+    local key, list, rivals, parts, taken, groups = prefix .. 'd:' .. class .. ':' .. dest, {}, {}, {}, 0, 0
+    local members = call('ZRANGE', key, 0, FLOWS - 1, 'WITHSCORES')
     for i = 1, #members, 2 do
-        local flow = flow_read(members[i])
-        flow.vtime = tonumber(members[i + 1])
+        local flow = flow_of(members[i])
+        flow.vtime, flow.left, flow.served = tonumber(members[i + 1]), 1, false
         parts[flow.tenant] = (parts[flow.tenant] or 0) + flow.part
         list[#list + 1] = flow
+        rivals[#rivals + 1] = flow
     end
-    local quantum = #list > 1 and math.max(1, math.floor(jobs / #list / 2)) or jobs
-    while taken < jobs and #list > 0 do
+    local quantum = #list > 1 and math.max(QUANTUM, math.floor(jobs / #list / 2)) or jobs
+    while taken < jobs and #rivals > 0 do
         local best = 1
-        for i = 2, #list do
-            if list[i].vtime < list[best].vtime then
+        for i = 2, #rivals do
+            if rivals[i].vtime < rivals[best].vtime then
                 best = i
             end
         end
-        local flow, want = list[best], math.min(quantum, jobs - taken)
-        local n, more = serve(class, dest, flow, want)
-        taken, groups = taken + n, groups + more
-        flow.vtime = flow.vtime + n * parts[flow.tenant] / (tenants_read[flow.tenant] * flow.part)
-        call('ZADD', flows, 'XX', flow.vtime, flow.name)
-        if n < want then
-            table.remove(list, best)
+        local flow, want = rivals[best], math.min(quantum, jobs - taken)
+        local n, more, left = serve(class, dest, flow, want)
+        taken, groups, flow.left, flow.served = taken + n, groups + more, left, true
+        flow.vtime = flow.vtime + n * parts[flow.tenant] / (weight_of(flow.tenant) * flow.part)
+        if n < want or left == 0 then
+            table.remove(rivals, best)
         end
     end
-    return taken, groups
+    return taken, groups, write_flows(key, list)
 end
 
--- At least how many are left for a next visit.
-local function waiting(class, dest, flows)
-    local flow = call('ZRANGE', flows, 0, 0)[1]
-    local of = prefix .. 'f:' .. class .. ':' .. dest .. ' ' .. flow
-    local sid = call('ZRANGE', of, 0, 0)[1]
-    return call('LLEN', prefix .. 'q:' .. dest .. ' ' .. sid) + call('ZCARD', of) + call('ZCARD', flows) - 2
+-- When destinations may be offered next, per class (false: nothing is left there); written together.
+local due = { t = {}, d = {}, b = {} }
+local function write_due()
+    for class, times in pairs(due) do
+        local over, scores = {}, {}
+        for dest, at in pairs(times) do
+            if at then
+                scores[#scores + 1] = at
+                scores[#scores + 1] = dest
+            else
+                over[#over + 1] = dest
+            end
+        end
+        if #over > 0 then
+            call('ZREM', prefix .. 'r:' .. class, unpack(over))
+        end
+        if #scores > 0 then
+            call('ZADD', prefix .. 'r:' .. class, unpack(scores))
+        end
+        due[class] = {}
+    end
+end
+
+local function visit(class, dest, jobs, again)
+    local head, taken, groups, left = size, 0, 0, 1
+    size = head + 4
+    if looks > 0 then
+        taken, groups, left = take(class, dest, jobs)
+    end
+    looks = looks - 1
+    out[head + 1], out[head + 2], out[head + 3], out[head + 4] = class, dest, left, groups
+    due[class][dest] = left > 0 and math.max(parked(dest), looks > 0 and now + again or now)
+    return taken
 end

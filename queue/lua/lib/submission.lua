@@ -1,7 +1,18 @@
 -- What this partition knows of a submission, read once per call. One that was forgotten (only possible long after its
 -- expiry, or when keys were deleted by hand) is already expired, so that what is left of it ends.
 local FIELDS = { 'class', 'flow', 'at', 'expires', 'start', 'windows', 'pool', 'stream', 'kept' }
-local known, flow_metered = {}, {}
+local known, flows_known = {}, {}
+
+-- A tenant's campaign: its weight among the tenant's, and what a metered one may lease.
+local function flow_of(name)
+    if not flows_known[name] then
+        local v = call('HMGET', prefix .. 'c:' .. name, 'weight', 'metered', 'budget', 'leased')
+        flows_known[name] = { name = name, tenant = string.match(name, '^[^/]*'),
+            part = math.max(tonumber(v[1] or 1), 0.01), metered = v[2] == '1',
+            budget = v[2] == '1' and tonumber(v[3] or 0) or nil, leased = tonumber(v[4] or 0) }
+    end
+    return flows_known[name]
+end
 
 -- `given`: its fields if it's a new one.
 local function submission(sid, given)
@@ -18,9 +29,7 @@ local function submission(sid, given)
         windows = f.windows or '', pool = f.pool or '', stream = f.stream or '', kept = tonumber(f.kept or 0) }
     g.tenant, g.campaign = string.match(g.flow, '^([^/]*)/(.*)$')
     g.order = g.class == 'd' and g.expires or g.accepted -- Earliest deadline first.
-    if flow_metered[g.flow] == nil then -- A wrong type must fail here.
-        flow_metered[g.flow] = call('HGET', prefix .. 'c:' .. g.flow, 'metered') == '1'
-    end
+    flow_of(g.flow) -- A wrong type must fail here.
     known[sid] = g
     return g
 end

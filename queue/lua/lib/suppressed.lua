@@ -9,7 +9,7 @@ local function suppressed(g, records, from, to)
     end
     local addresses, found = {}, nil
     for i = from, to do
-        addresses[#addresses + 1] = string.lower(string.match(records[i], '^[^\t]*\t([^\t]*)'))
+        addresses[#addresses + 1] = string.lower(string.match(records[i], '^[^\t]*\t([^\t]*)') or '')
     end
     for i, text in ipairs(call('HMGET', prefix .. 'u', unpack(addresses))) do
         local entry = text and cjson.decode(text) or {}
