@@ -238,7 +238,8 @@ void redis_drop(struct redis *redis, const char *reason)
 {
     if (!connection_open(redis))
         return;
-    connection_failed(redis, reason);
+    if (reason)
+        connection_failed(redis, reason);
     connection_close(redis);
 }
 

@@ -76,7 +76,8 @@ void redis_destroy(struct redis **redis);
 
 /** Between `up` and the loss of the connection, which may be known a little before `down`. */
 bool redis_up(const struct redis *redis);
-/** Gives the connection up, e.g. after a reply that makes no sense; `reason` goes to the log. */
+/** Gives the connection up, e.g. after a reply that makes no sense; `reason` goes to the log (NULL:
+ * nothing is wrong). */
 void redis_drop(struct redis *redis, const char *reason);
 /** Asks `may_connect` again at once, if it said no. */
 void redis_wake(struct redis *redis);

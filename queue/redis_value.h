@@ -34,8 +34,8 @@ static inline bool redis_value_fails(const struct redis_value *value, const char
 }
 
 /** An error reply that says: not here, or not now (MOVED, ASK, TRYAGAIN, READONLY, CLUSTERDOWN,
- * MASTERDOWN, LOADING, or a script that met a slot on its way to another server, see
- * queue/loader.c). Nothing was executed. */
+ * MASTERDOWN, LOADING, or a script that met a slot on its way to another server). Nothing was
+ * executed: scripts look for the latter before they write (queue/lua/lib/base.lua). */
 bool redis_value_refused(const struct redis_value *value);
 
 /** An integer reply, or a string of digits; 0 for anything else. */

@@ -164,7 +164,7 @@ static void tick_fired(struct ring_timer *timer)
         watch->asks = 0;
     if (watch->asks >= TROUBLED_ASKS_MAX && watch->url->host_count + watch->known_count > 1) {
         watch->asks = 0;
-        redis_drop(watch->redis, "asking another one");
+        redis_drop(watch->redis, NULL);
         return;
     }
     if (!troubled && !watch->wanted && ring_now_ms(watch->ring) - watch->asked_ms < every)
