@@ -3,6 +3,10 @@
 #include <hiredis/hiredis.h>
 #include <hiredis/read.h>
 
+enum {
+    ELEMENTS_MAX = 1 << 20, /* of an array: a length alone mustn't make us take all memory */
+};
+
 static struct redis_value *value_slot(const redisReadTask *task)
 {
     if (task->parent) {
@@ -25,8 +29,10 @@ static void *value_string(const redisReadTask *task, char *text, size_t len)
 
 static void *value_array(const redisReadTask *task, int elements)
 {
-    struct redis_value *value = value_slot(task);
     size_t count = elements > 0 ? (size_t)elements : 0;
+    if (count > ELEMENTS_MAX)
+        return NULL; /* the reader fails */
+    struct redis_value *value = value_slot(task);
     *value = (struct redis_value){ .type = VALUE_ARRAY, .count = count };
     value->items = arena_alloc(task->privdata, (count ? count : 1) * sizeof *value->items);
     memset(value->items, 0, count * sizeof *value->items);

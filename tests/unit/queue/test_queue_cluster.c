@@ -301,6 +301,35 @@ START_TEST(events_of_all_servers_are_read)
 }
 END_TEST
 
+/* The rights that queue/README.md calls enough. */
+START_TEST(a_user_with_few_rights_is_enough)
+{
+    test_cluster_start(&group);
+    for (unsigned i = 0; i < 6; i++) {
+        char *reply = test_redis_command(
+            &group.nodes[i].redis, "ACL SETUSER me on >p@ss ~e:* +@all -@dangerous +info +role "
+                                   "+config|get +cluster|slots +cluster|info");
+        ck_assert_str_eq(reply, "OK");
+        free(reply);
+    }
+    char hosts[512];
+    snprintf(hosts, sizeof hosts, "%s", strstr(group.url, "://") + 3);
+    snprintf(group.url, sizeof group.url, "redis+cluster://me:p%%40ss@%.400s", hosts);
+    open_all();
+    for (unsigned n = 0; n < ENTRIES; n++)
+        submit(n);
+    work_to_the_end();
+    all_ended_once();
+    const struct producer_options options = { .url = group.url,
+                                              .name_space = "e",
+                                              .partitions = PARTITIONS };
+    struct log log = { .fd = 2, .level = LOG_ERROR };
+    struct err err;
+    ck_assert_msg(queue_check(&options, &log, &err), "%s", err.text);
+    close_all();
+}
+END_TEST
+
 START_TEST(scripts_that_were_flushed_are_loaded_again)
 {
     test_sentinel_start(&group, 1, 0);
@@ -322,11 +351,11 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite =
-        SUITE_OF("queue_cluster", a_slot_on_its_way_waits_and_loses_nothing,
-                 a_command_follows_a_key_that_is_on_its_way,
-                 many_commands_go_to_all_servers_at_once_and_answers_keep_their_order,
-                 events_of_all_servers_are_read, scripts_that_were_flushed_are_loaded_again);
+    Suite *suite = SUITE_OF("queue_cluster", a_slot_on_its_way_waits_and_loses_nothing,
+                            a_command_follows_a_key_that_is_on_its_way,
+                            many_commands_go_to_all_servers_at_once_and_answers_keep_their_order,
+                            events_of_all_servers_are_read, a_user_with_few_rights_is_enough,
+                            scripts_that_were_flushed_are_loaded_again);
     TCase *both = tcase_create("failover"); /* of a cluster, of Sentinel */
     tcase_set_timeout(both, 0);
     tcase_add_loop_test(both, a_primary_that_dies_costs_no_job, 0, 2);
