@@ -725,7 +725,7 @@ bool queue_create(struct queue **out, struct ring *ring, const struct queue_opti
     queue->options.name_space = queue->name_space;
     queue->options.url = NULL; /* may hold a password, and isn't ours */
     snprintf(queue->holder, sizeof queue->holder, "%s/%u/%016llx", queue->node, checked.worker,
-             (unsigned long long)rng_system_seed());
+             (unsigned long long)(checked.instance ? checked.instance : rng_system_seed()));
     snprintf(queue->owner_lease_text, sizeof queue->owner_lease_text, "%u", checked.owner_lease_ms);
     snprintf(queue->job_lease_text, sizeof queue->job_lease_text, "%u", checked.job_lease_ms);
     snprintf(queue->events_max_text, sizeof queue->events_max_text, "%llu",

@@ -129,6 +129,7 @@ struct queue_options {
     const char *name_space;   /* prefix of all keys; "e" */
     unsigned partitions;      /* fixed at the first start on a Redis; 16 */
     const char *node;         /* stable id of this node (kept in the state directory) */
+    uint64_t instance;        /* of the process, random, the same for all its workers; 0: made up */
     unsigned worker, workers; /* number of this worker in its node, and how many there are */
     unsigned owner_lease_ms;  /* 8000 */
     unsigned job_lease_ms;    /* 7,200,000: longer than the longest attempt */

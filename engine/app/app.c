@@ -17,6 +17,7 @@
 #include "engine/app/snapshot.h"
 #include "engine/app/worker.h"
 #include "engine/base/mem.h"
+#include "engine/base/rng.h"
 #include "queue/producer.h"
 #include "queue/url.h"
 
@@ -168,6 +169,7 @@ static bool start_workers(struct app *app, struct err *err)
         .log = app->log,
         .redis_url = app->redis_url,
         .node = app->node,
+        .instance = rng_system_seed(),
         .workers = app->worker_count,
         .shared = deliver_shared_create(),
         .journals = app->journals,

@@ -125,6 +125,7 @@ static bool worker_create(struct worker *worker, struct err *err)
         .wait_replicas = config->redis.wait_replicas,
         .wait_timeout_ms = config->redis.wait_timeout_ms,
         .node = common->node,
+        .instance = common->instance,
         .worker = worker->index,
         .workers = common->workers,
         .owner_lease_ms = config->queue.owner_lease_ms,

@@ -12,6 +12,7 @@ struct worker_common {
     const struct log *log;
     const char *redis_url;
     const char *node;
+    uint64_t instance; /* random, of this process */
     unsigned workers;
     struct deliver_shared *shared;
     struct queue_journal *const *journals; /* one part per worker */

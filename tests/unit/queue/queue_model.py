@@ -213,8 +213,10 @@ class Model:
     # ---- scripts
 
     def acquire(self, node, holder):
-        if self.owner and self.owner.split("/")[0] != node:
-            return ["TAKEN", self.owner]
+        if self.owner and self.owner != holder:
+            its_node, _, its_instance = self.owner.split("/")
+            if its_node != node or its_instance == holder.split("/")[2]:
+                return ["TAKEN", self.owner]
         self.epoch = max(self.now * 1000, self.epoch + 1)
         who, since = self.holder or ("", 0)
         self.holder = (holder, since if who == holder else self.epoch)

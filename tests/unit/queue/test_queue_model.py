@@ -466,7 +466,7 @@ class Run:
             model.owner = None
             self.redis("DEL", PREFIX + "o")
         node = self.random.choice(NODES)
-        holder = f"{node}/0/{self.random.choice('ab')}"
+        holder = f"{node}/{self.random.choice('01')}/{self.random.choice('ab')}"
         self.compare([self.script("acquire", node, holder, 10 * DAY_MS, keys=("e", "o", "h"))],
                      model.acquire(node, holder))
         if not first and self.chance(0.8):
