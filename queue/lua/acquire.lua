@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Makes the caller the owner of a partition, unless another live worker has it. A worker's next process (the same
--- NODE/WORKER) needn't wait: a node runs one engine at a time.
+-- Makes the caller the owner of a partition, unless a live owner of another node has it, or another worker of the
+-- same process. An earlier process of the same node is dead: two can't run on one state directory.
 -- KEYS  ns:{p}:e epoch, ns:{p}:o owner, ns:{p}:h holder
 -- ARGV  node, holder ("NODE/WORKER/INSTANCE"), lease in ms
 -- Reply {"OK", epoch, since} or {"TAKEN", owner}
@@ -9,8 +9,11 @@
 -- more than the last. `since` is the first epoch of the holder's unbroken tenure: what the same instance
 -- leased under epochs >= since is still its own.
 local owner = redis.call('GET', KEYS[2])
-if owner and string.match(owner, '^[^/]*/[^/]*') ~= string.match(ARGV[2], '^[^/]*/[^/]*') then
-    return { 'TAKEN', owner }
+if owner and owner ~= ARGV[2] then
+    local node, instance = string.match(owner, '^([^/]*)/[^/]*/(.*)$')
+    if node ~= ARGV[1] or instance == string.match(ARGV[2], '[^/]*$') then
+        return { 'TAKEN', owner }
+    end
 end
 local time = redis.call('TIME')
 local last = tonumber(redis.call('GET', KEYS[1]) or 0)
