@@ -86,7 +86,7 @@ struct config {
         unsigned schedules_count;
         const unsigned *schedule_s; /* … else this: pauses before the 2nd, 3rd, … attempt */
         unsigned schedule_count;
-        unsigned expire_s, expire_transactional_s, expire_deadline_s;
+        unsigned expire_s, expire_transactional_s;
         unsigned unknown_delay_s, jitter_percent;
     } retry;
     struct {

@@ -346,9 +346,7 @@ static const struct setting rows[] = {
          "After its submission a message that couldn't be delivered expires, unless the submission "
          "says when."),
     UINT("retry.expire_transactional_s", retry.expire_transactional_s, 86400, 1, 2592000, "seconds",
-         "The same for transactional messages."),
-    UINT("retry.expire_deadline_s", retry.expire_deadline_s, 86400, 1, 2592000, "seconds",
-         "The same for messages of the deadline class."),
+         "The same for transactional messages; those of the deadline class always say when."),
     UINT("retry.unknown_delay_s", retry.unknown_delay_s, 900, 1, 604800, "seconds",
          "Pause after an attempt whose outcome is unknown (it may have been delivered)."),
     UINT("retry.jitter_percent", retry.jitter_percent, 10, 0, 50, "percent",
