@@ -107,13 +107,6 @@ void config_free(struct config *config)
 
 /* ---- from texts to values ---- */
 
-/** A value being read: what its messages need. */
-struct reading {
-    struct config *config;
-    struct slice yaml;
-    struct err *err;
-};
-
 /** What the file says, for a message of one line. */
 static void shown(const char *value, char *out, size_t room)
 {
@@ -123,7 +116,7 @@ static void shown(const char *value, char *out, size_t room)
             *c = '?';
 }
 
-static bool refuse(struct reading *reading, const char *key, const char *value, const char *must)
+bool config_refuse(struct reading *reading, const char *key, const char *value, const char *must)
 {
     const char *path = reading->config->path;
     unsigned line = config_line_of(reading->yaml, key, 1);
@@ -147,7 +140,7 @@ static bool read_uint(struct reading *reading, const struct setting *setting, co
     char must[96];
     snprintf(must, sizeof must, "must be a whole number from %u to %u%s%s", setting->min,
              setting->max, setting->unit ? " " : "", setting->unit ? setting->unit : "");
-    return refuse(reading, key, text, must);
+    return config_refuse(reading, key, text, must);
 }
 
 static bool read_bool(struct reading *reading, const char *key, const char *text, bool *out)
@@ -161,7 +154,7 @@ static bool read_bool(struct reading *reading, const char *key, const char *text
             return true;
         }
     }
-    return refuse(reading, key, text, "must be true or false");
+    return config_refuse(reading, key, text, "must be true or false");
 }
 
 static bool read_choice(struct reading *reading, const struct setting *setting, const char *key,
@@ -178,7 +171,7 @@ static bool read_choice(struct reading *reading, const struct setting *setting, 
         len += (size_t)snprintf(must + len, sizeof must - len, "%s%s", joint, choice->name);
         assert(len < sizeof must);
     }
-    return refuse(reading, key, text, must);
+    return config_refuse(reading, key, text, must);
 }
 
 static bool read_text(struct reading *reading, const struct setting *setting, const char *key,
@@ -186,7 +179,7 @@ static bool read_text(struct reading *reading, const struct setting *setting, co
 {
     const char *wrong = setting->check ? setting->check(text) : NULL;
     if (wrong)
-        return refuse(reading, key, setting->secret ? NULL : text, wrong);
+        return config_refuse(reading, key, setting->secret ? NULL : text, wrong);
     *out = keep(reading->config, text);
     return true;
 }
@@ -258,89 +251,6 @@ static bool read_table(struct reading *reading, const struct setting *setting, v
     return true;
 }
 
-/* ---- what no single row can tell ---- */
-
-static bool check_sources(struct reading *reading)
-{
-    const struct config *config = reading->config;
-    for (unsigned i = 0; i < config->sources_count; i++) {
-        char key[96];
-        snprintf(key, sizeof key, "sources[%u]", i);
-        if (!*config->sources[i].name)
-            return refuse(reading, key, NULL, "needs a 'name'");
-        for (unsigned before = 0; before < i; before++)
-            if (strcmp(config->sources[before].name, config->sources[i].name) == 0)
-                return refuse(reading, key, NULL, "has the name of an earlier source");
-    }
-    return true;
-}
-
-/** Reads "NAME" or "NAME:WEIGHT". Without `sources` there's one, called "default". */
-static bool pool_member(struct reading *reading, const char *key, const char *text,
-                        unsigned *member_index, unsigned *weight)
-{
-    const struct config *config = reading->config;
-    struct slice rest = slice_str(text), name = slice_cut(&rest, ':');
-    uint64_t number = 1;
-    if (strchr(text, ':') && (!slice_to_u64(rest, &number) || number < 1 || number > 1000))
-        return refuse(reading, key, text, "the weight must be a whole number from 1 to 1000");
-    *weight = (unsigned)number;
-    *member_index = 0;
-    if (config->sources_count == 0 && slice_eq(name, SLICE("default")))
-        return true;
-    for (; *member_index < config->sources_count; ++*member_index)
-        if (slice_eq(name, slice_str(config->sources[*member_index].name)))
-            return true;
-    return refuse(reading, key, text, "no source in 'sources' has that name");
-}
-
-static bool check_pool(struct reading *reading, unsigned index)
-{
-    const struct config *config = reading->config;
-    struct config_pool *pool = (struct config_pool *)&config->pools[index];
-    char key[96];
-    snprintf(key, sizeof key, "pools[%u]", index);
-    if (!*pool->name)
-        return refuse(reading, key, NULL, "needs a 'name'");
-    for (unsigned before = 0; before < index; before++)
-        if (strcmp(config->pools[before].name, pool->name) == 0)
-            return refuse(reading, key, NULL, "has the name of an earlier pool");
-    if (pool->texts_count == 0)
-        return refuse(reading, key, NULL, "needs 'sources'");
-    size_t bytes = pool->texts_count * sizeof(unsigned);
-    unsigned *members = arena_alloc(config_arena(reading->config), bytes);
-    unsigned *weights = arena_alloc(config_arena(reading->config), bytes);
-    for (unsigned i = 0; i < pool->texts_count; i++) {
-        snprintf(key, sizeof key, "pools[%u].sources[%u]", index, i);
-        if (!pool_member(reading, key, pool->texts[i], &members[i], &weights[i]))
-            return false;
-        for (unsigned before = 0; before < i; before++)
-            if (members[before] == members[i])
-                return refuse(reading, key, pool->texts[i], "is in this pool already");
-    }
-    pool->members = members;
-    pool->weights = weights;
-    return true;
-}
-
-static bool check_together(struct reading *reading)
-{
-    const struct config *config = reading->config;
-    if (!config->dns.ipv4 && !config->dns.ipv6)
-        return refuse(reading, "dns.ipv4", NULL, "and 'dns.ipv6' can't both be off");
-    if (config->queue.per_destination > config->queue.jobs_in_flight) {
-        bool lower = config_line_of(reading->yaml, "queue.per_destination", 1) != 0;
-        return refuse(reading, lower ? "queue.per_destination" : "queue.jobs_in_flight", NULL,
-                      "makes queue.per_destination exceed queue.jobs_in_flight");
-    }
-    if (!check_sources(reading))
-        return false;
-    for (unsigned i = 0; i < config->pools_count; i++)
-        if (!check_pool(reading, i))
-            return false;
-    return true;
-}
-
 static bool read_file(const char *path, struct buf *out, struct err *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -398,7 +308,7 @@ static bool load(struct reading *reading)
     }
     config_raw_free(&raw);
     drop_built_in_schedules(reading);
-    return good && check_together(reading);
+    return good && config_check(reading);
 }
 
 bool config_load(const char *path, struct config *config, struct err *err)

@@ -74,3 +74,15 @@ void *config_raw_cell(const struct setting_table *table, void *entries, unsigned
 /** The line (from 1) on which a key stands, the n-th time (from 1) that it's given; 0 if it
  * isn't. Keys: "smtp.port", "sources[2].name". */
 unsigned config_line_of(struct slice yaml, const char *key, unsigned nth);
+
+/** A file being read: what messages need. */
+struct reading {
+    struct config *config;
+    struct slice yaml;
+    struct err *err;
+};
+
+/** Refuses a value (NULL: nothing to show) with "FILE:LINE: 'KEY' is 'VALUE': MUST". False. */
+bool config_refuse(struct reading *reading, const char *key, const char *value, const char *must);
+/** What no single row can tell. */
+MUST_USE bool config_check(struct reading *reading);

@@ -1,0 +1,87 @@
+/* What no single row of the settings can tell: names that must be there, be unique, or fit. */
+#include <stdio.h>
+
+#include "engine/app/config_table.h"
+#include "engine/base/arena.h"
+
+static bool check_sources(struct reading *reading)
+{
+    const struct config *config = reading->config;
+    for (unsigned i = 0; i < config->sources_count; i++) {
+        char key[96];
+        snprintf(key, sizeof key, "sources[%u]", i);
+        if (!*config->sources[i].name)
+            return config_refuse(reading, key, NULL, "needs a 'name'");
+        for (unsigned before = 0; before < i; before++)
+            if (strcmp(config->sources[before].name, config->sources[i].name) == 0)
+                return config_refuse(reading, key, NULL, "has the name of an earlier source");
+    }
+    return true;
+}
+
+/** Reads "NAME" or "NAME:WEIGHT". Without `sources` there's one, called "default". */
+static bool pool_member(struct reading *reading, const char *key, const char *text,
+                        unsigned *member_index, unsigned *weight)
+{
+    const struct config *config = reading->config;
+    struct slice rest = slice_str(text), name = slice_cut(&rest, ':');
+    uint64_t number = 1;
+    if (strchr(text, ':') && (!slice_to_u64(rest, &number) || number < 1 || number > 1000))
+        return config_refuse(reading, key, text,
+                             "the weight must be a whole number from 1 to 1000");
+    *weight = (unsigned)number;
+    *member_index = 0;
+    if (config->sources_count == 0 && slice_eq(name, SLICE("default")))
+        return true;
+    for (; *member_index < config->sources_count; ++*member_index)
+        if (slice_eq(name, slice_str(config->sources[*member_index].name)))
+            return true;
+    return config_refuse(reading, key, text, "no source in 'sources' has that name");
+}
+
+static bool check_pool(struct reading *reading, unsigned index)
+{
+    const struct config *config = reading->config;
+    struct config_pool *pool = (struct config_pool *)&config->pools[index];
+    char key[96];
+    snprintf(key, sizeof key, "pools[%u]", index);
+    if (!*pool->name)
+        return config_refuse(reading, key, NULL, "needs a 'name'");
+    for (unsigned before = 0; before < index; before++)
+        if (strcmp(config->pools[before].name, pool->name) == 0)
+            return config_refuse(reading, key, NULL, "has the name of an earlier pool");
+    if (pool->texts_count == 0)
+        return config_refuse(reading, key, NULL, "needs 'sources'");
+    size_t bytes = pool->texts_count * sizeof(unsigned);
+    unsigned *members = arena_alloc(reading->config->memory, bytes);
+    unsigned *weights = arena_alloc(reading->config->memory, bytes);
+    for (unsigned i = 0; i < pool->texts_count; i++) {
+        snprintf(key, sizeof key, "pools[%u].sources[%u]", index, i);
+        if (!pool_member(reading, key, pool->texts[i], &members[i], &weights[i]))
+            return false;
+        for (unsigned before = 0; before < i; before++)
+            if (members[before] == members[i])
+                return config_refuse(reading, key, pool->texts[i], "is in this pool already");
+    }
+    pool->members = members;
+    pool->weights = weights;
+    return true;
+}
+
+bool config_check(struct reading *reading)
+{
+    const struct config *config = reading->config;
+    if (!config->dns.ipv4 && !config->dns.ipv6)
+        return config_refuse(reading, "dns.ipv4", NULL, "and 'dns.ipv6' can't both be off");
+    if (config->queue.per_destination > config->queue.jobs_in_flight) {
+        bool lower = config_line_of(reading->yaml, "queue.per_destination", 1) != 0;
+        return config_refuse(reading, lower ? "queue.per_destination" : "queue.jobs_in_flight",
+                             NULL, "makes queue.per_destination exceed queue.jobs_in_flight");
+    }
+    if (!check_sources(reading))
+        return false;
+    for (unsigned i = 0; i < config->pools_count; i++)
+        if (!check_pool(reading, i))
+            return false;
+    return true;
+}
