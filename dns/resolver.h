@@ -89,8 +89,13 @@ void dns_request_cancel(struct dns_request *request);
 /** Immediate look in the cache: a counted reference or NULL. */
 struct dns_route *dns_cached_route(struct dns_resolver *resolver, struct slice domain);
 
+/** A route to one host, without a look-up; it never gets old. */
+struct dns_route *dns_route_to(struct slice host);
 struct dns_route *dns_route_hold(struct dns_route *route);
 void dns_route_release(struct dns_route *route);
+/** The one address that the text is (IPv4, or IPv6 without brackets), without a look-up; it never
+ * gets old. NULL: it isn't one. */
+struct dns_addresses *dns_addresses_literal(struct slice text);
 struct dns_addresses *dns_addresses_hold(struct dns_addresses *addresses);
 void dns_addresses_release(struct dns_addresses *addresses);
 

@@ -3,6 +3,7 @@
 /* A result is one block of memory, never changed after it's made, shared by the cache and all who
  * asked, and counted: the cache may drop it while a delivery still walks its hosts. The counts
  * aren't atomic: one resolver, one thread. */
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -51,6 +52,11 @@ struct dns_route *dns_route_implicit(struct slice domain, int64_t expires_ms)
     route->hosts[0] = (struct dns_mx){ slice_of(at, domain.len), 0 };
     route->implicit = true;
     return route;
+}
+
+struct dns_route *dns_route_to(struct slice host)
+{
+    return dns_route_implicit(host, INT64_MAX);
 }
 
 struct dns_route *dns_route_none(enum dns_status status, const char *why, struct slice domain,
@@ -125,6 +131,22 @@ struct dns_addresses *dns_addresses_merge(const struct dns_family *v6, const str
         else
             address_fill(&addresses->list[i], &v4->list[used4++], AF_INET);
     }
+    return addresses;
+}
+
+struct dns_addresses *dns_addresses_literal(struct slice text)
+{
+    char copy[INET6_ADDRSTRLEN];
+    union dns_answer_address address;
+    if (text.len >= sizeof copy)
+        return NULL;
+    memcpy(copy, text.ptr, text.len);
+    copy[text.len] = '\0';
+    int family = memchr(copy, ':', text.len) ? AF_INET6 : AF_INET;
+    if (inet_pton(family, copy, &address) != 1)
+        return NULL;
+    struct dns_addresses *addresses = addresses_create(1, INT64_MAX);
+    address_fill(&addresses->list[0], &address, family);
     return addresses;
 }
 

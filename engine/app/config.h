@@ -34,6 +34,44 @@ struct config_schedule {
     unsigned schedule_count;
 };
 
+/** In the order of enum deliver_tls_mode. */
+enum config_tls {
+    CONFIG_TLS_OFF,
+    CONFIG_TLS_OPPORTUNISTIC,
+    CONFIG_TLS_REQUIRED,
+    CONFIG_TLS_VERIFIED
+};
+
+/** How sessions are secured, by name. */
+struct config_policy {
+    const char *name;
+    enum config_tls mode;
+    const char *min_version;          /* "1.2" or "1.3" */
+    const char *ciphers, *suites;     /* OpenSSL's lists for TLS 1.2 and 1.3; "": ours */
+    const char *ca_file;              /* "": the system's store */
+    const char *cert_file, *key_file; /* "": none */
+};
+
+/** A server that takes mail for others. */
+struct config_relay {
+    const char *name, *host;
+    unsigned port;
+    bool mx, implicit_tls;
+    const char *tls; /* name of a policy or a mode */
+};
+
+/** What some mail needs. */
+struct config_route {
+    const char *const *destinations;
+    unsigned destinations_count;
+    const char *const *sites;
+    unsigned sites_count;
+    const char *const *tenants;
+    unsigned tenants_count;
+    const char *tls;   /* name of a policy or a mode; "": the relay's, else the default */
+    const char *relay; /* "": none */
+};
+
 /** All text is NUL-terminated and never NULL. */
 struct config {
     const char *path; /* the file, or "" for the defaults */
@@ -58,11 +96,18 @@ struct config {
             unsigned connect_s, greeting_s, ehlo_s, starttls_s, mail_s, rcpt_s, data_s, block_s,
                 dot_s, rset_s;
         } timeouts;
-        enum smtp_tls_mode tls; /* off, opportunistic or required */
+        enum config_tls tls;
         bool pipelining, chunking;
         unsigned pipeline_depth; /* transactions open at once on a site that earned it */
         unsigned pipeline_rank;  /* answers in order that earn it */
     } smtp;
+    struct config_policy tls; /* of no name: what the others start from; its mode is smtp.tls */
+    const struct config_policy *policies;
+    unsigned policies_count;
+    const struct config_relay *relays;
+    unsigned relays_count;
+    const struct config_route *routes;
+    unsigned routes_count;
     struct {
         const char *servers; /* "": /etc/resolv.conf */
         unsigned timeout_ms, tries;

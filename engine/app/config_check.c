@@ -68,6 +68,94 @@ static bool check_pool(struct reading *reading, unsigned index)
     return true;
 }
 
+static bool is_mode(const char *name)
+{
+    static const char *const modes[] = { "off", "opportunistic", "required", "verified" };
+    for (size_t i = 0; i < ARRAY_LEN(modes); i++)
+        if (strcmp(modes[i], name) == 0)
+            return true;
+    return false;
+}
+
+static bool check_tls_name(struct reading *reading, const char *key, const char *name)
+{
+    const struct config *config = reading->config;
+    for (unsigned i = 0; i < config->policies_count; i++)
+        if (strcmp(config->policies[i].name, name) == 0)
+            return true;
+    return is_mode(name) || config_refuse(reading, key, name,
+                                          "neither a mode (off, opportunistic, required, "
+                                          "verified) nor a name of 'tls_policies'");
+}
+
+static bool check_key(struct reading *reading, const char *section,
+                      const struct config_policy *policy)
+{
+    if (!*policy->cert_file == !*policy->key_file)
+        return true;
+    char key[96];
+    snprintf(key, sizeof key, "%s.%s", section, *policy->cert_file ? "cert_file" : "key_file");
+    return config_refuse(reading, key, NULL,
+                         *policy->cert_file ? "needs a 'key_file' beside it"
+                                            : "needs a 'cert_file' beside it");
+}
+
+static bool check_policies(struct reading *reading)
+{
+    const struct config *config = reading->config;
+    for (unsigned i = 0; i < config->policies_count; i++) {
+        char key[96];
+        snprintf(key, sizeof key, "tls_policies[%u]", i);
+        if (!*config->policies[i].name)
+            return config_refuse(reading, key, NULL, "needs a 'name'");
+        for (unsigned before = 0; before < i; before++)
+            if (strcmp(config->policies[before].name, config->policies[i].name) == 0)
+                return config_refuse(reading, key, NULL, "has the name of an earlier policy");
+        if (!check_key(reading, key, &config->policies[i]))
+            return false;
+    }
+    return check_key(reading, "tls", &config->tls);
+}
+
+static bool check_relays(struct reading *reading)
+{
+    const struct config *config = reading->config;
+    for (unsigned i = 0; i < config->relays_count; i++) {
+        const struct config_relay *relay = &config->relays[i];
+        char key[96];
+        snprintf(key, sizeof key, "relays[%u]", i);
+        if (!*relay->name || !*relay->host)
+            return config_refuse(reading, key, NULL,
+                                 *relay->name ? "needs a 'host'" : "needs a 'name'");
+        for (unsigned before = 0; before < i; before++)
+            if (strcmp(config->relays[before].name, relay->name) == 0)
+                return config_refuse(reading, key, NULL, "has the name of an earlier relay");
+        snprintf(key, sizeof key, "relays[%u].tls", i);
+        if (!check_tls_name(reading, key, relay->tls))
+            return false;
+    }
+    return true;
+}
+
+static bool check_routes(struct reading *reading)
+{
+    const struct config *config = reading->config;
+    for (unsigned i = 0; i < config->routes_count; i++) {
+        const struct config_route *route = &config->routes[i];
+        char key[96];
+        snprintf(key, sizeof key, "routes[%u].tls", i);
+        if (*route->tls && !check_tls_name(reading, key, route->tls))
+            return false;
+        bool found = !*route->relay;
+        for (unsigned k = 0; k < config->relays_count; k++)
+            found |= strcmp(config->relays[k].name, route->relay) == 0;
+        snprintf(key, sizeof key, "routes[%u].relay", i);
+        if (!found)
+            return config_refuse(reading, key, route->relay, "no relay in 'relays' has that name");
+    }
+    return true;
+}
+
 bool config_check(struct reading *reading)
 {
     const struct config *config = reading->config;
@@ -83,5 +171,5 @@ bool config_check(struct reading *reading)
     for (unsigned i = 0; i < config->pools_count; i++)
         if (!check_pool(reading, i))
             return false;
-    return true;
+    return check_policies(reading) && check_relays(reading) && check_routes(reading);
 }

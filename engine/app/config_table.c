@@ -64,6 +64,59 @@ static const char *check_address(const char *text)
     return good ? NULL : "must be an IPv4 or IPv6 address";
 }
 
+static const struct setting_choice tls_modes[] = {
+    { "off", CONFIG_TLS_OFF },
+    { "opportunistic", CONFIG_TLS_OPPORTUNISTIC },
+    { "required", CONFIG_TLS_REQUIRED },
+    { "verified", CONFIG_TLS_VERIFIED },
+    { NULL },
+};
+
+static const char *check_tls_version(const char *text)
+{
+    return strcmp(text, "1.2") == 0 || strcmp(text, "1.3") == 0 ? NULL : "must be 1.2 or 1.3";
+}
+
+static const char *check_own_tls_version(const char *text)
+{
+    return *text ? check_tls_version(text) : NULL;
+}
+
+static const char *check_policy_name(const char *text)
+{
+    for (const struct setting_choice *mode = tls_modes; mode->name; mode++)
+        if (strcmp(mode->name, text) == 0)
+            return "is what a mode is called: choose another name";
+    return check_pool_name(text);
+}
+
+static const char *check_tls(const char *text)
+{
+    return *text ? check_pool_name(text) : NULL;
+}
+
+/* A domain, or all below one, or all. */
+static const char *check_pattern(const char *text)
+{
+    const char *name = strcmp(text, "*") == 0 ? "" : strncmp(text, "*.", 2) == 0 ? text + 2 : text;
+    size_t len = strlen(name);
+    bool good = len <= 253 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-") == len &&
+                name[0] != '.' && (len == 0 || name[len - 1] != '.') &&
+                (len > 0 || strcmp(text, "*") == 0);
+    return good ? NULL
+                : "must be a domain such as example.org, or *.example.org for all below it, or *; "
+                  "in lower case, internationalised ones as xn--…";
+}
+
+static const char *check_relay_host(const char *text)
+{
+    size_t len = strlen(text);
+    size_t host = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
+    return (len > 0 && len <= 253 && host == len) || (len > 0 && !check_address(text))
+               ? NULL
+               : "must be a host name or an IP address";
+}
+
 static const char *check_listen(const char *text)
 {
     static const char wrong[] = "must be ADDRESS:PORT, such as 127.0.0.1:8025 or [::1]:8025";
@@ -98,13 +151,6 @@ static const struct setting_choice io_bodies[] = {
     { "epoll", RING_BODY_EPOLL },
     { NULL },
 };
-static const struct setting_choice tls_modes[] = {
-    { "off", SMTP_TLS_OFF },
-    { "opportunistic", SMTP_TLS_OPPORTUNISTIC },
-    { "required", SMTP_TLS_REQUIRED },
-    { NULL },
-};
-
 static const struct setting_choice classes[] = {
     { "any", CONFIG_ANY_CLASS },
     { "transactional", CONFIG_TRANSACTIONAL },
@@ -201,6 +247,110 @@ static const struct setting_table schedule_table = {
                "    schedule_s: [120, 300, 600]\n",
 };
 
+/* The settings of a policy; those of `tls:` are where all others start from. */
+#define MIN_VERSION_HELP "1.2 or 1.3."
+#define CIPHERS_HELP "Of TLS 1.2, as OpenSSL writes them. Empty: ours."
+#define SUITES_HELP "Of TLS 1.3, as OpenSSL writes them. Empty: ours."
+#define CA_FILE_HELP                                                                               \
+    "Certificates that are trusted, PEM. Empty: the system's. Read where names are verified."
+#define CERT_FILE_HELP "Our certificate and its chain for servers that ask, PEM. Empty: none."
+#define KEY_FILE_HELP "Its key, PEM, without a passphrase."
+
+static const struct setting policy_rows[] = {
+    PART(config_policy, "name", name, check_policy_name, "Unique; what routes and relays name."),
+    { .key = "mode",
+      .kind = SETTING_CHOICE,
+      .offset = offsetof(struct config_policy, mode),
+      .initial = CONFIG_TLS_VERIFIED,
+      .choices = tls_modes,
+      .help = "As smtp.tls." },
+    PART(config_policy, "min_version", min_version, check_own_tls_version,
+         "1.2 or 1.3. Empty, as all below: the one of tls."),
+    PART(config_policy, "ciphers", ciphers, NULL, CIPHERS_HELP),
+    PART(config_policy, "ciphersuites", suites, NULL, SUITES_HELP),
+    PART(config_policy, "ca_file", ca_file, NULL, CA_FILE_HELP),
+    PART(config_policy, "cert_file", cert_file, NULL, CERT_FILE_HELP),
+    PART(config_policy, "key_file", key_file, NULL, KEY_FILE_HELP),
+};
+static const struct setting_table policy_table = {
+    .rows = policy_rows,
+    .count = ARRAY_LEN(policy_rows),
+    .entry_bytes = sizeof(struct config_policy),
+    .example = "tls_policies:\n"
+               "  - name: partner\n"
+               "    mode: verified\n"
+               "    min_version: \"1.3\"\n"
+               "    ca_file: /etc/eilpost/partner-ca.pem\n",
+};
+
+static const struct setting relay_rows[] = {
+    PART(config_relay, "name", name, check_pool_name, "Unique; what routes name."),
+    PART(config_relay, "host", host, check_relay_host, "Name or IP address."),
+    { .key = "port",
+      .kind = SETTING_UINT,
+      .offset = offsetof(struct config_relay, port),
+      .initial = 587,
+      .min = 1,
+      .max = 65535,
+      .help = "25, 465 (with implicit_tls) or 587." },
+    { .key = "mx",
+      .kind = SETTING_BOOL,
+      .offset = offsetof(struct config_relay, mx),
+      .max = 1,
+      .help = "Look up the host's MX records." },
+    { .key = "implicit_tls",
+      .kind = SETTING_BOOL,
+      .offset = offsetof(struct config_relay, implicit_tls),
+      .max = 1,
+      .help = "TLS from the first byte, as on port 465, in place of STARTTLS." },
+    { .key = "tls",
+      .kind = SETTING_TEXT,
+      .offset = offsetof(struct config_relay, tls),
+      .text = "verified",
+      .check = check_tls,
+      .help = "A mode, as smtp.tls, or a name of tls_policies." },
+};
+static const struct setting_table relay_table = {
+    .rows = relay_rows,
+    .count = ARRAY_LEN(relay_rows),
+    .entry_bytes = sizeof(struct config_relay),
+    .example = "relays:\n"
+               "  - name: smart-host\n"
+               "    host: smtp.example.net\n"
+               "    port: 587\n",
+};
+
+static const struct setting route_rows[] = {
+    { .key = "destinations",
+      .kind = SETTING_TEXTS,
+      .offset = offsetof(struct config_route, destinations),
+      .check = check_pattern,
+      .help = "Recipients' domains, such as example.org or *.example.org. None: all." },
+    { .key = "sites",
+      .kind = SETTING_TEXTS,
+      .offset = offsetof(struct config_route, sites),
+      .check = check_pattern,
+      .help = "One of the domain's mail exchangers, likewise. None: any." },
+    { .key = "tenants",
+      .kind = SETTING_TEXTS,
+      .offset = offsetof(struct config_route, tenants),
+      .help = "Whose mail. None: everyone's." },
+    PART(config_route, "tls", tls, check_tls,
+         "A mode, as smtp.tls, or a name of tls_policies. Empty: the relay's, or else smtp.tls."),
+    PART(config_route, "relay", relay, check_tls,
+         "A name of relays. Empty: straight to the mail exchangers."),
+};
+static const struct setting_table route_table = {
+    .rows = route_rows,
+    .count = ARRAY_LEN(route_rows),
+    .entry_bytes = sizeof(struct config_route),
+    .example = "routes:\n"
+               "  - destinations: [example.org, \"*.example.org\"]\n"
+               "    tls: verified\n"
+               "  - tenants: [acme]\n"
+               "    relay: smart-host\n",
+};
+
 /* ---- the table ---- */
 
 #define AT(member) .offset = offsetof(struct config, member)
@@ -279,7 +429,8 @@ static const struct setting rows[] = {
         "For the answer to the end of data (4.5.3.2.6). When it expires the outcome is unknown."),
     TIMEOUT(rset_s, 20, "For the answer to RSET."),
     CHOICE("smtp.tls", smtp.tls, SMTP_TLS_OPPORTUNISTIC, tls_modes,
-           "STARTTLS: never, where it's offered, or no delivery without it."),
+           "off: never. opportunistic: where it's offered, whoever answers. required: no delivery "
+           "without it. verified: nor to a host whose certificate isn't right."),
     BOOL("smtp.pipelining", smtp.pipelining, true, "Use PIPELINING (RFC 2920) where it's offered."),
     BOOL("smtp.chunking", smtp.chunking, true, "Use CHUNKING (BDAT, RFC 3030) where it's offered."),
     UINT("smtp.pipeline_depth", smtp.pipeline_depth, 4, 1, 64, "messages",
@@ -287,6 +438,19 @@ static const struct setting rows[] = {
          "may be added."),
     UINT("smtp.pipeline_rank", smtp.pipeline_rank, 20, 1, 1000000, "messages",
          "Answered in order by a site before it has earned that depth."),
+
+    TEXT("tls.min_version", tls.min_version, "1.2", check_tls_version, MIN_VERSION_HELP),
+    TEXT("tls.ciphers", tls.ciphers, "", NULL, CIPHERS_HELP),
+    TEXT("tls.ciphersuites", tls.suites, "", NULL, SUITES_HELP),
+    TEXT("tls.ca_file", tls.ca_file, "", NULL, CA_FILE_HELP),
+    TEXT("tls.cert_file", tls.cert_file, "", NULL, CERT_FILE_HELP),
+    TEXT("tls.key_file", tls.key_file, "", NULL, KEY_FILE_HELP),
+    TABLE("tls_policies", policies, policy_table,
+          "Ways to secure sessions, by name, for relays and routes."),
+    TABLE("relays", relays, relay_table, "Servers that take mail for others."),
+    TABLE("routes", routes, route_table,
+          "What some mail needs: the first entry that fits says. What fits none goes straight to "
+          "its mail exchangers, secured as smtp.tls says."),
 
     TEXT("dns.servers", dns.servers, "", NULL,
          "\"192.0.2.53, [2001:db8::53]:5353\". Empty: those of /etc/resolv.conf."),

@@ -1,5 +1,5 @@
-/* A worker's life: create in the order ring, resolver, TLS, delivery, queue, ingest; stop in the
- * order ingest (nothing new), delivery (open transactions end), queue (acks flushed, partitions
+/* A worker's life: create in the order ring, resolver, policies, delivery, queue, ingest; stop in
+ * the order ingest (nothing new), delivery (open transactions end), queue (acks flushed, partitions
  * given up), resolver, ring. */
 #include "engine/app/worker.h"
 
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "engine/app/schema.h"
+#include "engine/app/ways.h"
 #include "engine/base/mem.h"
 
 #define STOP_OPEN_MS 30000 /* for transactions under way */
@@ -28,7 +29,7 @@ struct worker {
 
     struct ring *ring;
     struct dns_resolver *resolver;
-    struct tls_context *tls;
+    struct ways ways;
     struct deliver *deliver;
     struct queue *queue;
     struct ingest *ingest;
@@ -56,14 +57,16 @@ static bool worker_create_delivery(struct worker *worker, struct err *err)
 {
     const struct worker_common *common = worker->common;
     const struct config *config = common->config;
-    if (config->smtp.tls != SMTP_TLS_OFF &&
-        !tls_context_create(&worker->tls,
-                            &(struct tls_context_options){ .verify = TLS_VERIFY_NONE }, err))
+    if (!ways_create(&worker->ways, config, err))
         return false;
     struct deliver_options options = {
         .port = config->smtp.port,
-        .tls_mode = config->smtp.tls,
-        .tls = worker->tls,
+        .policies = worker->ways.policies,
+        .policy_count = worker->ways.policy_count,
+        .relays = worker->ways.relays,
+        .relay_count = config->relays_count,
+        .rules = worker->ways.rules,
+        .rule_count = config->routes_count,
         .timeouts = timeouts_of(config),
         .no_pipelining = !config->smtp.pipelining,
         .no_chunking = !config->smtp.chunking,
@@ -198,7 +201,7 @@ static void worker_destroy_parts(struct worker *worker)
         dns_resolver_close(worker->resolver, resolver_closed, worker);
         ring_run(worker->ring);
     }
-    tls_context_destroy(&worker->tls);
+    ways_free(&worker->ways);
     ring_destroy(&worker->ring);
 }
 

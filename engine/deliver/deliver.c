@@ -275,9 +275,11 @@ static void stop_timed_out(struct ring_timer *timer);
 bool deliver_create(struct deliver **out, struct ring *ring, struct dns_resolver *resolver,
                     const struct deliver_options *options, struct err *err)
 {
-    if (options->source_count == 0 || options->pool_count == 0 || options->retry_count == 0)
+    if (options->source_count == 0 || options->pool_count == 0 || options->retry_count == 0 ||
+        options->policy_count == 0)
         return err_set(err, ERR_CONFIG,
-                       "delivery needs at least one source, one pool and one retry delay");
+                       "delivery needs at least one source, one pool, one policy and one retry "
+                       "delay");
     struct deliver *deliver = mem_zalloc(sizeof *deliver);
     deliver->ring = ring;
     deliver->resolver = resolver;
@@ -294,6 +296,11 @@ bool deliver_create(struct deliver **out, struct ring *ring, struct dns_resolver
     map_init(&deliver->unknown_pools, rng_next(ring_rng(ring)));
     for (unsigned i = 0; i < options->pool_count; i++)
         map_put(&deliver->pools, slice_str(options->pools[i].name), (void *)&options->pools[i]);
+    map_init(&deliver->tenants, rng_next(ring_rng(ring)));
+    for (unsigned i = 0; i < options->rule_count; i++)
+        for (unsigned k = 0; k < options->rules[i].tenant_count; k++)
+            map_put(&deliver->tenants, slice_str(options->rules[i].tenants[k]),
+                    (void *)options->rules[i].tenants[k]);
     ring_timer_init(&deliver->pump_timer, pump_timer_fired);
     ring_timer_init(&deliver->sweep_timer, sweep_fired);
     ring_timer_init(&deliver->stop_timer, stop_timed_out);
@@ -321,7 +328,7 @@ static bool deliver_quiet(const struct deliver *deliver)
     size_t cursor = 0;
     struct map_entry *entry;
     while ((entry = map_next(&deliver->destinations, &cursor)))
-        if (((struct destination *)entry->value)->route_state == ROUTE_ASKED)
+        if (destination_asking(entry->value))
             return false;
     cursor = 0;
     while ((entry = map_next(&deliver->sites, &cursor)))
@@ -379,10 +386,7 @@ void deliver_stop(struct deliver *deliver, int64_t timeout_ms, void (*stopped)(v
     struct map_entry *entry;
     while ((entry = map_next(&deliver->destinations, &cursor))) {
         struct destination *destination = entry->value;
-        if (destination->route_state == ROUTE_ASKED) {
-            dns_request_cancel(&destination->request);
-            destination->route_state = ROUTE_NONE;
-        }
+        destination_cancel(destination);
         destination_release_waiting(destination);
     }
     cursor = 0;
@@ -416,6 +420,7 @@ void deliver_destroy(struct deliver **out)
         free(entry->value);
     map_free(&deliver->unknown_pools);
     map_free(&deliver->pools);
+    map_free(&deliver->tenants);
     sweep_destinations(deliver, INT64_MAX);
     sweep_sites(deliver, INT64_MAX);
     map_free(&deliver->destinations);

@@ -2,6 +2,8 @@
 /* Delivery on one worker: leases jobs, finds where they go, opens and reuses sessions, sends, and
  * records what happened. The only place where dns, queue, smtp and message meet.
  * engine/deliver/README.md tells the whole way of a job. */
+#include <limits.h>
+
 #include "dns/resolver.h"
 #include "engine/base/histogram.h"
 #include "engine/deliver/shared.h"
@@ -35,10 +37,52 @@ struct deliver_schedule {
 };
 #define DELIVER_ANY_CLASS ((unsigned)QUEUE_CLASSES)
 
+enum deliver_tls_mode {
+    DELIVER_TLS_OFF,           /* never */
+    DELIVER_TLS_OPPORTUNISTIC, /* where it's offered; in clear when a handshake fails (RFC 7435) */
+    DELIVER_TLS_REQUIRED,      /* or not at all; any certificate */
+    DELIVER_TLS_VERIFIED,      /* chain and host name must be right */
+};
+
+/** How sessions are secured. */
+struct deliver_policy {
+    const char *name;
+    enum deliver_tls_mode mode;
+    struct tls_context *context; /* NULL: off */
+};
+
+/** A server that takes mail for others. */
+struct deliver_relay {
+    const char *name;
+    const char *host; /* a name, or an address without brackets */
+    unsigned port;
+    bool mx;           /* the host's MX records say where; else its addresses */
+    bool implicit_tls; /* at once after connecting (RFC 8314), unless the policy is "off" */
+    unsigned policy;   /* index into deliver_options.policies */
+};
+#define DELIVER_NO_RELAY UINT_MAX
+
+/** What some mail needs: of several that fit, the first one says. Patterns of names are
+ * "example.org", "*.example.org" (all below it) or "*", in lower case. */
+struct deliver_rule {
+    const char *const *destinations; /* patterns; none: all */
+    unsigned destination_count;
+    const char *const *sites; /* patterns, one of which fits one of the MX hosts; none: all */
+    unsigned site_count;
+    const char *const *tenants; /* none: all */
+    unsigned tenant_count;
+    unsigned policy; /* index */
+    unsigned relay;  /* index, or DELIVER_NO_RELAY */
+};
+
 struct deliver_options {
-    unsigned port; /* of the mail exchangers: 25 */
-    enum smtp_tls_mode tls_mode;
-    struct tls_context *tls;
+    unsigned port;                         /* of the mail exchangers: 25 */
+    const struct deliver_policy *policies; /* the first is for what no rule fits */
+    unsigned policy_count;                 /* ≥ 1 */
+    const struct deliver_relay *relays;
+    unsigned relay_count;
+    const struct deliver_rule *rules;
+    unsigned rule_count;
     struct smtp_timeouts timeouts;
     bool no_pipelining, no_chunking;
     unsigned pipeline_depth; /* transactions open at once on a session of a site that earned it */

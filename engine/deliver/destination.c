@@ -9,11 +9,8 @@
 #define BACKOFF_BASE_MS_MAX 30000
 #define BACKOFF_MS_MAX 900000
 #define ASKED_MS 5000
-#define SITE_TEXT_MAX 400 /* bytes of host names told to the queue */
 /* A pool that got through to the hosts within this shows that another one's failure is its own. */
 #define WORKS_MS 600000
-
-static void destination_route_found(struct dns_request *request, struct dns_route *route);
 
 struct destination *destination_get(struct deliver *deliver, struct queue_partition *partition,
                                     struct slice name)
@@ -29,25 +26,15 @@ struct destination *destination_get(struct deliver *deliver, struct queue_partit
     destination->partition = partition;
     memcpy(destination->data, name.ptr, name.len);
     destination->name = slice_of(destination->data, name.len);
+    list_init(&destination->paths);
     list_init(&destination->lanes);
     for (unsigned i = 0; i < QUEUE_CLASSES; i++) {
         destination->intake[i].destination = destination;
         list_init(&destination->intake[i].hungry_node);
     }
-    destination->request.route_found = destination_route_found;
     map_put(&deliver->destinations, destination->name, destination);
     stat_add(&deliver->stats.destinations, 1);
     return destination;
-}
-
-static void destination_leave_sites(struct destination *destination)
-{
-    list_for_each (it, &destination->lanes)
-        lane_leave_site(LIST_ENTRY(it, struct lane, node));
-    if (destination->route)
-        dns_route_release(destination->route);
-    destination->route = NULL;
-    destination->route_state = ROUTE_NONE;
 }
 
 bool destination_waiting(const struct destination *destination)
@@ -64,24 +51,6 @@ bool destination_asked(const struct destination *destination, enum queue_class c
     return intake->asked > 0 && intake->asked_until_ms > ring_now_ms(destination->deliver->ring);
 }
 
-static struct smtp_reply reply_of_route(const struct dns_route *route)
-{
-    struct slice text = slice_str(route->text);
-    switch (route->status) {
-    case DNS_NULL_MX:
-        return smtp_reply_local(SMTP_PHASE_DNS, 556, (struct smtp_enhanced){ 5, 1, 10 }, text);
-    case DNS_NXDOMAIN:
-    case DNS_NO_DATA:
-    case DNS_INVALID:
-        return smtp_reply_local(SMTP_PHASE_DNS, 550, (struct smtp_enhanced){ 5, 1, 2 }, text);
-    case DNS_OK:
-    case DNS_FAILED:
-    case DNS_TIMEOUT:
-        break;
-    }
-    return smtp_reply_local(SMTP_PHASE_DNS, 451, (struct smtp_enhanced){ 4, 4, 3 }, text);
-}
-
 void destination_ask(struct destination *destination, enum queue_class class, unsigned jobs)
 {
     struct deliver *deliver = destination->deliver;
@@ -93,46 +62,23 @@ void destination_ask(struct destination *destination, enum queue_class class, un
     intake->asked_until_ms = jobs > 0 ? ring_now_ms(deliver->ring) + ASKED_MS : 0;
 }
 
-/* So that operators' orders can name the hosts. */
-static void tell_site(const struct destination *destination)
+bool destination_asking(const struct destination *destination)
 {
-    const struct dns_route *route = destination->route;
-    char text[SITE_TEXT_MAX];
-    size_t len = 0;
-    for (unsigned i = 0; i < route->host_count; i++) {
-        struct slice name = route->hosts[i].name;
-        if (len + 1 + name.len > sizeof text)
-            break;
-        if (len > 0)
-            text[len++] = ' ';
-        memcpy(text + len, name.ptr, name.len);
-        len += name.len;
-    }
-    queue_site(destination->partition, destination->name, slice_of(text, len));
+    list_for_each (it, &destination->paths)
+        if (LIST_ENTRY(it, struct path, node)->state == PATH_ASKED)
+            return true;
+    return false;
 }
 
-static void destination_route_found(struct dns_request *request, struct dns_route *route)
+void destination_cancel(struct destination *destination)
 {
-    struct destination *destination = CONTAINER_OF(request, struct destination, request);
-    struct deliver *deliver = destination->deliver;
-    histogram_record(&deliver->stats.dns, ring_clock_us(deliver->ring) - destination->asked_us);
-    destination->route_state = ROUTE_NONE;
-    if (route->status == DNS_OK) {
-        destination->route_state = ROUTE_KNOWN;
-        destination->route = route;
-        tell_site(destination);
-        destination_drain(destination);
-        return;
+    list_for_each (it, &destination->paths) {
+        struct path *path = LIST_ENTRY(it, struct path, node);
+        if (path->state != PATH_ASKED)
+            continue;
+        dns_request_cancel(&path->request);
+        path->state = PATH_NONE;
     }
-    struct smtp_reply reply = reply_of_route(route);
-    if (reply.code >= 500) {
-        list_for_each (it, &destination->lanes)
-            lane_end_waiting(LIST_ENTRY(it, struct lane, node), &reply, NULL);
-    } else {
-        destination_failed(destination, NULL, &reply, NULL);
-    }
-    dns_route_release(route);
-    deliver_check_stopped(deliver);
 }
 
 void destination_drain(struct destination *destination)
@@ -152,23 +98,13 @@ void destination_drain(struct destination *destination)
         destination_release_waiting(destination);
         return;
     }
-    if (destination->route_state == ROUTE_KNOWN && destination->route->expires_ms <= now)
-        destination_leave_sites(destination);
-    switch (destination->route_state) {
-    case ROUTE_NONE:
-        destination->route_state = ROUTE_ASKED;
-        destination->asked_us = ring_clock_us(deliver->ring);
-        dns_resolve_route(deliver->resolver, &destination->request, destination->name);
-        return;
-    case ROUTE_ASKED:
-        return;
-    case ROUTE_KNOWN:
-        list_for_each (it, &destination->lanes) {
-            struct lane *lane = LIST_ENTRY(it, struct lane, node);
-            if (!list_empty(&lane->waiting))
-                lane_stand(lane);
-        }
-        return;
+    list_for_each (it, &destination->lanes) {
+        struct lane *lane = LIST_ENTRY(it, struct lane, node);
+        if (list_empty(&lane->waiting))
+            continue;
+        path_find(lane->path);
+        if (lane->path->state == PATH_KNOWN)
+            lane_stand(lane);
     }
 }
 
@@ -290,7 +226,7 @@ void destination_review(struct destination *destination)
 
 bool destination_unused(const struct destination *destination)
 {
-    if (destination->route_state == ROUTE_ASKED)
+    if (destination_asking(destination))
         return false;
     for (unsigned i = 0; i < QUEUE_CLASSES; i++)
         if (destination->intake[i].held > 0)
@@ -305,9 +241,10 @@ void destination_free(struct destination *destination)
         list_remove(&destination->intake[i].hungry_node);
         destination_ask(destination, i, 0);
     }
-    destination_leave_sites(destination);
     list_for_each_safe (it, &destination->lanes)
         lane_free(LIST_ENTRY(it, struct lane, node));
+    list_for_each_safe (it, &destination->paths)
+        path_free(LIST_ENTRY(it, struct path, node));
     map_remove(&destination->deliver->destinations, destination->name);
     stat_sub(&destination->deliver->stats.destinations, 1);
     free(destination);

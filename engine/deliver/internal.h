@@ -4,7 +4,9 @@
  *   deliver      one per worker; owns all below
  *   submission   a submission's object, loaded and compiled once, shared by its jobs (submission.c)
  *   destination  a recipient's domain: its route, its backoff, what is leased of it (destination.c)
- *   lane         jobs of one destination, class and pool of sources that wait here (lane.c)
+ *   path         the way to a destination: its own mail exchangers, or a relay's, with the
+ *                policy in force (path.c, rule.c)
+ *   lane         jobs of one destination, path, class and pool of sources that wait here (lane.c)
  *   site         a set of MX hosts and the pool that their sessions leave from, shared by lanes:
  *                hosts with their health, sessions, rank (site.c, source.c)
  *   peer         one pooled SMTP session to a site (peer.c)
@@ -32,6 +34,7 @@
 struct delivery;
 struct destination;
 struct lane;
+struct path;
 struct peer;
 struct site;
 struct submission;
@@ -56,7 +59,26 @@ struct submission {
     char data[]; /* id, then sender */
 };
 
-enum route_state { ROUTE_NONE, ROUTE_ASKED, ROUTE_KNOWN };
+/** How mail goes, besides to which hosts and from which pool: sites differ by it. */
+struct way {
+    unsigned policy; /* in deliver_options.policies */
+    unsigned relay;  /* in deliver_options.relays, or DELIVER_NO_RELAY */
+};
+
+enum path_state { PATH_NONE, PATH_ASKED, PATH_KNOWN };
+
+struct path {
+    struct list node; /* in destination->paths; lives as long as the destination */
+    struct destination *destination;
+    enum path_state state;
+    bool own_route; /* what is asked for, or known, are the destination's own mail exchangers */
+    struct way way; /* PATH_KNOWN, as all below */
+    struct dns_route *route;
+    struct dns_request request;
+    int64_t asked_us;
+    size_t tenant_len;
+    char tenant[]; /* that the rules name; else empty */
+};
 
 /** What is leased and still to be leased of one class. */
 struct intake {
@@ -71,12 +93,9 @@ struct intake {
 struct destination {
     struct deliver *deliver;
     struct queue_partition *partition;
+    struct list paths; /* path.node */
     struct list lanes; /* lane.node */
     struct intake intake[QUEUE_CLASSES];
-    enum route_state route_state;
-    struct dns_route *route; /* ROUTE_KNOWN */
-    struct dns_request request;
-    int64_t asked_us;
     unsigned failures;        /* destination-wide ones in a row */
     int64_t backoff_until_ms; /* monotonic; 0: none */
     bool draining;            /* its partition is about to go to another worker */
@@ -88,6 +107,7 @@ struct destination {
 struct lane {
     struct list node; /* in destination->lanes; lives as long as the destination */
     struct destination *destination;
+    struct path *path;
     enum queue_class class;
     unsigned pool;
     struct list waiting; /* delivery.node */
@@ -141,12 +161,13 @@ struct site {
     int64_t accepted_ms;        /* when a message was accepted last; 0: never */
     int64_t opening_blocked_ms; /* no new sessions until then (monotonic) */
     int64_t used_ms;
+    struct way way;
     unsigned pool;
     struct site_source *sources; /* as many as the pool has */
     unsigned source_count;
     bool ipv4, ipv6;  /* that some source can reach */
     struct slice key; /* of the hosts */
-    struct slice id;  /* key and pool */
+    struct slice id;  /* key, pool and way */
     unsigned host_count;
     struct site_host hosts[];
 };
@@ -203,6 +224,7 @@ struct deliver {
     size_t content_bytes;
     struct list free_deliveries;
     struct map pools;                  /* by name: deliver_pool */
+    struct map tenants;                /* that the rules name: themselves */
     struct map unknown_pools;          /* names that were warned of */
     struct list hungry[QUEUE_CLASSES]; /* intakes that want a lease */
     unsigned held;                     /* deliveries */
@@ -267,16 +289,36 @@ void destination_release_waiting(struct destination *destination);
 /** What is held of it was changed by an order or a suppression. */
 void destination_review(struct destination *destination);
 bool destination_waiting(const struct destination *destination);
+/** Whether the resolver is asked for a way to it. */
+bool destination_asking(const struct destination *destination);
+/** It won't call back. */
+void destination_cancel(struct destination *destination);
 bool destination_unused(const struct destination *destination);
 void destination_free(struct destination *destination);
 
+/* rule.c */
+/** The first rule that fits mail of a tenant for a destination, NULL if none does. While `route` is
+ * NULL *depends says that it's the destination's MX hosts which decide (and NULL is returned). */
+const struct deliver_rule *rule_find(const struct deliver_options *options, struct slice tenant,
+                                     struct slice destination, const struct dns_route *route,
+                                     bool *depends);
+
+/* path.c */
+/** The path of a tenant's mail. */
+struct path *path_of(struct destination *destination, struct slice tenant);
+/** Asks for the way, if nobody has; when it's known the destination is drained. */
+void path_find(struct path *path);
+/** What is known is too old. */
+void path_forget(struct path *path);
+void path_free(struct path *path);
+
 /* lane.c */
-/** The lane for a job, by its class and pool. */
+/** The lane for a job, by its class, pool and path. */
 struct lane *lane_of(struct destination *destination, const struct queue_job *job);
 void lane_push(struct lane *lane, struct delivery *delivery, bool first);
 /** Takes a waiting delivery out. */
 void lane_take(struct lane *lane, struct delivery *delivery);
-/** Stands in line at its site. The route is known. */
+/** Stands in line at its site. The path is known. */
 void lane_stand(struct lane *lane);
 /** Out of all lines, and away from its site. */
 void lane_leave_site(struct lane *lane);
@@ -289,8 +331,19 @@ void lane_review(struct lane *lane);
 void lane_free(struct lane *lane);
 
 /* site.c */
-struct site *site_get(struct deliver *deliver, const struct dns_route *route, unsigned pool);
+struct site *site_get(struct deliver *deliver, const struct dns_route *route, const struct way *way,
+                      unsigned pool);
 bool site_has_ready(const struct site *site);
+static inline const struct deliver_policy *site_policy(const struct site *site)
+{
+    return &site->deliver->options.policies[site->way.policy];
+}
+/** NULL: none. */
+static inline const struct deliver_relay *site_relay(const struct site *site)
+{
+    return site->way.relay == DELIVER_NO_RELAY ? NULL
+                                               : &site->deliver->options.relays[site->way.relay];
+}
 /** A transaction ended that had `ahead` before it on its session when it was submitted. */
 void site_timed(struct site *site, int64_t took_us, unsigned ahead);
 /** How many transactions of other than transactional mail may be open at once on a session: fewer

@@ -1,6 +1,6 @@
-/* Lanes: the jobs of one destination that are of one class and leave from one pool of sources. A
- * lane stands in line at its site, one line per class; what a lane waits for (content, a route, a
- * session) never keeps another lane from leaving. */
+/* Lanes: the jobs of one destination that are of one class, go one way and leave from one pool of
+ * sources. A lane stands in line at its site, one line per class; what a lane waits for (content, a
+ * route, a session) never keeps another lane from leaving. */
 #include <stdlib.h>
 
 #include "engine/base/mem.h"
@@ -31,13 +31,15 @@ static unsigned pool_named(struct deliver *deliver, struct slice name)
 struct lane *lane_of(struct destination *destination, const struct queue_job *job)
 {
     unsigned pool = pool_named(destination->deliver, job->pool);
+    struct path *path = path_of(destination, job->tenant);
     list_for_each (it, &destination->lanes) {
         struct lane *lane = LIST_ENTRY(it, struct lane, node);
-        if (lane->class == job->class && lane->pool == pool)
+        if (lane->class == job->class && lane->pool == pool && lane->path == path)
             return lane;
     }
     struct lane *lane = mem_zalloc(sizeof *lane);
     lane->destination = destination;
+    lane->path = path;
     lane->class = job->class;
     lane->pool = pool;
     list_init(&lane->waiting);
@@ -67,7 +69,8 @@ void lane_stand(struct lane *lane)
 {
     struct destination *destination = lane->destination;
     if (!lane->site) {
-        lane->site = site_get(destination->deliver, destination->route, lane->pool);
+        lane->site =
+            site_get(destination->deliver, lane->path->route, &lane->path->way, lane->pool);
         lane->site->lanes++;
     }
     if (!list_linked(&lane->site_node) && !list_linked(&lane->content_node))

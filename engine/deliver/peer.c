@@ -294,6 +294,21 @@ static void address_text(const struct sockaddr_storage *addr, char out[64])
         inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)addr)->sin6_addr, out, 64);
 }
 
+static enum smtp_tls_mode tls_mode_of(const struct site *site)
+{
+    const struct deliver_relay *relay = site_relay(site);
+    switch (site_policy(site)->mode) {
+    case DELIVER_TLS_OFF:
+        return SMTP_TLS_OFF;
+    case DELIVER_TLS_OPPORTUNISTIC:
+        return relay && relay->implicit_tls ? SMTP_TLS_IMPLICIT : SMTP_TLS_OPPORTUNISTIC;
+    case DELIVER_TLS_REQUIRED:
+    case DELIVER_TLS_VERIFIED:
+        break;
+    }
+    return relay && relay->implicit_tls ? SMTP_TLS_IMPLICIT : SMTP_TLS_REQUIRED;
+}
+
 void peer_open(struct site *site, unsigned host_index, unsigned address, unsigned source_index)
 {
     struct deliver *deliver = site->deliver;
@@ -310,11 +325,13 @@ void peer_open(struct site *site, unsigned host_index, unsigned address, unsigne
     list_init(&peer->open);
     ring_timer_init(&peer->idle_timer, peer_idle_over);
 
+    const struct deliver_relay *relay = site_relay(site);
+    uint16_t port = (uint16_t)(relay ? relay->port : deliver->options.port);
     struct sockaddr_storage addr = host->addresses->list[address].addr;
     if (addr.ss_family == AF_INET)
-        ((struct sockaddr_in *)&addr)->sin_port = htons((uint16_t)deliver->options.port);
+        ((struct sockaddr_in *)&addr)->sin_port = htons(port);
     else
-        ((struct sockaddr_in6 *)&addr)->sin6_port = htons((uint16_t)deliver->options.port);
+        ((struct sockaddr_in6 *)&addr)->sin6_port = htons(port);
     address_text(&addr, peer->text);
 
     if (host->tls_broken && host->retry_tls_ms <= ring_now_ms(deliver->ring))
@@ -323,8 +340,8 @@ void peer_open(struct site *site, unsigned host_index, unsigned address, unsigne
     struct smtp_session_options options = {
         .timeouts = &deliver->options.timeouts,
         .ehlo_name = source->ehlo_name,
-        .tls_mode = peer->in_clear ? SMTP_TLS_OFF : deliver->options.tls_mode,
-        .tls = { .context = deliver->options.tls,
+        .tls_mode = peer->in_clear ? SMTP_TLS_OFF : tls_mode_of(site),
+        .tls = { .context = site_policy(site)->context,
                  .server_name = host->name.ptr,
                  .resume = host->ticket,
                  .ticket = peer_ticket,

@@ -10,6 +10,7 @@
  * host worked again or its pause is over. Only when no host is left and no session lives has the
  * site failed, and then so have its destinations.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "engine/base/mem.h"
@@ -52,7 +53,8 @@ static void site_drain(struct ring_task *task);
 static void site_retry(struct ring_timer *timer);
 
 static struct site *site_create(struct deliver *deliver, const struct dns_mx *const *sorted,
-                                unsigned count, struct slice id, size_t key_len, unsigned pool)
+                                unsigned count, struct slice id, size_t key_len,
+                                const struct way *way, unsigned pool)
 {
     size_t names = 0;
     for (unsigned i = 0; i < count; i++)
@@ -73,6 +75,7 @@ static struct site *site_create(struct deliver *deliver, const struct dns_mx *co
     memcpy(text, id.ptr, id.len);
     site->id = slice_of(text, id.len);
     site->key = slice_of(text, key_len);
+    site->way = *way;
     site->pool = pool;
     for (unsigned i = 0; i < QUEUE_CLASSES; i++)
         list_init(&site->ready[i]);
@@ -87,17 +90,20 @@ static struct site *site_create(struct deliver *deliver, const struct dns_mx *co
     return site;
 }
 
-struct site *site_get(struct deliver *deliver, const struct dns_route *route, unsigned pool)
+struct site *site_get(struct deliver *deliver, const struct dns_route *route, const struct way *way,
+                      unsigned pool)
 {
     /* The key: host names by preference, a comma within a preference, a semicolon between, so that
      * two domains with the same hosts in the same ranks share sessions whatever their numbers are.
-     * The id: the key, a blank, the pool's name. */
+     * The id: the key, then what else sets sites apart. */
     const struct dns_mx **sorted = mem_array(route->host_count, sizeof *sorted);
     for (unsigned i = 0; i < route->host_count; i++)
         sorted[i] = &route->hosts[i];
     qsort(sorted, route->host_count, sizeof *sorted, compare_mx);
-    struct slice pool_name = slice_str(deliver->options.pools[pool].name);
-    size_t room = 1 + pool_name.len, len = 0;
+    char rest[64];
+    size_t rest_len =
+        (size_t)snprintf(rest, sizeof rest, " %u/%u/%x", pool, way->policy, way->relay);
+    size_t room = rest_len, len = 0;
     for (unsigned i = 0; i < route->host_count; i++)
         room += sorted[i]->name.len + 1;
     char *id = mem_alloc(room);
@@ -108,12 +114,12 @@ struct site *site_get(struct deliver *deliver, const struct dns_route *route, un
         len += sorted[i]->name.len;
     }
     size_t key_len = len;
-    id[len++] = ' ';
-    memcpy(id + len, pool_name.ptr, pool_name.len);
-    len += pool_name.len;
+    memcpy(id + len, rest, rest_len);
+    len += rest_len;
     struct site *site = map_get(&deliver->sites, slice_of(id, len));
     if (!site)
-        site = site_create(deliver, sorted, route->host_count, slice_of(id, len), key_len, pool);
+        site =
+            site_create(deliver, sorted, route->host_count, slice_of(id, len), key_len, way, pool);
     site->used_ms = ring_now_ms(deliver->ring);
     free(id);
     free(sorted);
@@ -185,6 +191,8 @@ static enum choice host_try(struct site_host *host, struct rng *rng, int64_t now
         return CHOICE_WAIT;
     if (host->down_until_ms > now)
         return CHOICE_NONE;
+    if (!host->addresses && host->site->way.relay != DELIVER_NO_RELAY)
+        host->addresses = dns_addresses_literal(host->name);
     if (!host->addresses || host->addresses->expires_ms <= now) {
         host->asked = true;
         host->site->lookups++;
@@ -258,7 +266,7 @@ void site_host_failed(struct site *site, struct peer *peer, const struct smtp_re
     int64_t now = ring_now_ms(deliver->ring);
     stat_add(&deliver->stats.sessions_failed, 1);
     if (reason->phase == SMTP_PHASE_TLS && reason->origin == SMTP_LOCAL &&
-        deliver->options.tls_mode == SMTP_TLS_OPPORTUNISTIC && !peer->in_clear) {
+        site_policy(site)->mode == DELIVER_TLS_OPPORTUNISTIC && !peer->in_clear) {
         host->tls_broken = true;
         host->retry_tls_ms = now + TLS_BROKEN_MS;
         log_info(deliver->options.log, "tls-failed", "%.*s [%s]: %.*s; in clear for an hour",

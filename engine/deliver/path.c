@@ -1,0 +1,178 @@
+/* Paths: where a destination's mail goes and how, by the rules and the DNS. A destination has one
+ * path for all, and one more for each tenant that the rules name and that sends to it.
+ *
+ * Rules may depend on the destination's mail exchangers: then those are looked up first, even if
+ * they lead to a relay. */
+#include <arpa/inet.h>
+#include <stdlib.h>
+
+#include "engine/base/mem.h"
+#include "engine/deliver/internal.h"
+
+static void path_route_found(struct dns_request *request, struct dns_route *route);
+
+struct path *path_of(struct destination *destination, struct slice tenant)
+{
+    const struct deliver *deliver = destination->deliver;
+    if (deliver->tenants.count == 0 || !map_get(&deliver->tenants, tenant))
+        tenant = SLICE("");
+    list_for_each (it, &destination->paths) {
+        struct path *path = LIST_ENTRY(it, struct path, node);
+        if (slice_eq(slice_of(path->tenant, path->tenant_len), tenant))
+            return path;
+    }
+    struct path *path = mem_zalloc(sizeof *path + tenant.len);
+    path->destination = destination;
+    path->request.route_found = path_route_found;
+    path->tenant_len = tenant.len;
+    if (tenant.len)
+        memcpy(path->tenant, tenant.ptr, tenant.len);
+    list_push_back(&destination->paths, &path->node);
+    return path;
+}
+
+void path_free(struct path *path)
+{
+    assert(path->state != PATH_ASKED);
+    path_forget(path);
+    list_remove(&path->node);
+    free(path);
+}
+
+void path_forget(struct path *path)
+{
+    list_for_each (it, &path->destination->lanes) {
+        struct lane *lane = LIST_ENTRY(it, struct lane, node);
+        if (lane->path == path)
+            lane_leave_site(lane);
+    }
+    if (path->route)
+        dns_route_release(path->route);
+    path->route = NULL;
+    path->state = PATH_NONE;
+}
+
+/* So that operators' orders can name the hosts. */
+#define SITE_TEXT_MAX 400
+static void tell_site(const struct path *path, const struct dns_route *route)
+{
+    char text[SITE_TEXT_MAX];
+    size_t len = 0;
+    for (unsigned i = 0; i < route->host_count; i++) {
+        struct slice name = route->hosts[i].name;
+        if (len + 1 + name.len > sizeof text)
+            break;
+        if (len > 0)
+            text[len++] = ' ';
+        memcpy(text + len, name.ptr, name.len);
+        len += name.len;
+    }
+    queue_site(path->destination->partition, path->destination->name, slice_of(text, len));
+}
+
+static struct smtp_reply reply_of_route(const struct path *path, const struct dns_route *route)
+{
+    struct slice text = slice_str(route->text);
+    switch (route->status) {
+    case DNS_NULL_MX:
+        if (path->own_route)
+            return smtp_reply_local(SMTP_PHASE_DNS, 556, (struct smtp_enhanced){ 5, 1, 10 }, text);
+        break;
+    case DNS_NXDOMAIN:
+    case DNS_NO_DATA:
+    case DNS_INVALID:
+        if (path->own_route)
+            return smtp_reply_local(SMTP_PHASE_DNS, 550, (struct smtp_enhanced){ 5, 1, 2 }, text);
+        break;
+    case DNS_OK:
+    case DNS_FAILED:
+    case DNS_TIMEOUT:
+        break;
+    }
+    /* A relay that can't be found is the operator's to mend: no message ends for it. */
+    return smtp_reply_local(SMTP_PHASE_DNS, 451, (struct smtp_enhanced){ 4, 4, 3 }, text);
+}
+
+static void path_known(struct path *path, struct dns_route *route)
+{
+    path->state = PATH_KNOWN;
+    path->route = route;
+    tell_site(path, route);
+}
+
+static void path_failed(struct path *path, const struct dns_route *route)
+{
+    struct destination *destination = path->destination;
+    struct smtp_reply reply = reply_of_route(path, route);
+    path->state = PATH_NONE;
+    if (reply.code < 500) {
+        destination_failed(destination, NULL, &reply, NULL);
+        return;
+    }
+    list_for_each (it, &destination->lanes) {
+        struct lane *lane = LIST_ENTRY(it, struct lane, node);
+        if (lane->path == path)
+            lane_end_waiting(lane, &reply, NULL);
+    }
+}
+
+/* Looks up what the way needs: the relay's hosts or the destination's. */
+static void path_ask(struct path *path)
+{
+    struct deliver *deliver = path->destination->deliver;
+    const struct deliver_relay *relay =
+        path->way.relay == DELIVER_NO_RELAY ? NULL : &deliver->options.relays[path->way.relay];
+    path->own_route = !relay;
+    if (relay && !relay->mx)
+        path_known(path, dns_route_to(slice_str(relay->host)));
+    else
+        dns_resolve_route(deliver->resolver, &path->request,
+                          relay ? slice_str(relay->host) : path->destination->name);
+}
+
+/* Sets the way as the rules say; until the mail exchangers are known perhaps only for now. */
+static void path_decide(struct path *path, const struct dns_route *route)
+{
+    const struct destination *destination = path->destination;
+    bool depends;
+    const struct deliver_rule *rule =
+        rule_find(&destination->deliver->options, slice_of(path->tenant, path->tenant_len),
+                  destination->name, route, &depends);
+    path->way = rule ? (struct way){ .policy = rule->policy, .relay = rule->relay }
+                     : (struct way){ .relay = DELIVER_NO_RELAY };
+}
+
+static void path_route_found(struct dns_request *request, struct dns_route *route)
+{
+    struct path *path = CONTAINER_OF(request, struct path, request);
+    struct destination *destination = path->destination;
+    struct deliver *deliver = destination->deliver;
+    histogram_record(&deliver->stats.dns, ring_clock_us(deliver->ring) - path->asked_us);
+    if (path->own_route)
+        path_decide(path, route);
+    if (path->own_route && path->way.relay != DELIVER_NO_RELAY) {
+        dns_route_release(route);
+        path_ask(path);
+    } else if (route->status == DNS_OK) {
+        path_known(path, route);
+    } else {
+        path_failed(path, route);
+        dns_route_release(route);
+        deliver_check_stopped(deliver);
+        return;
+    }
+    destination_drain(destination);
+}
+
+void path_find(struct path *path)
+{
+    struct deliver *deliver = path->destination->deliver;
+    if (path->state == PATH_KNOWN && path->route->expires_ms <= ring_now_ms(deliver->ring))
+        path_forget(path);
+    if (path->state != PATH_NONE)
+        return;
+    path->state = PATH_ASKED;
+    path->asked_us = ring_clock_us(deliver->ring);
+    path_decide(path, NULL);
+    path_ask(path);
+}
