@@ -20,6 +20,7 @@
 static_assert(sizeof(enum log_level) == sizeof(unsigned), "enum size");
 static_assert(sizeof(enum ring_body) == sizeof(unsigned), "enum size");
 static_assert(sizeof(enum config_class) == sizeof(unsigned), "enum size");
+static_assert(sizeof(enum config_family) == sizeof(unsigned), "enum size");
 static_assert(sizeof(enum config_tls) == sizeof(unsigned), "enum size");
 
 static void *member(void *structure, const struct setting *setting)

@@ -34,6 +34,9 @@ struct config_schedule {
     unsigned schedule_count;
 };
 
+/** Address families, in the order of preference at first. */
+enum config_family { CONFIG_IPV6, CONFIG_IPV4 };
+
 /** In the order of enum deliver_tls_mode. */
 enum config_tls {
     CONFIG_TLS_OFF,
@@ -100,6 +103,9 @@ struct config {
         bool pipelining, chunking;
         unsigned pipeline_depth; /* transactions open at once on a site that earned it */
         unsigned pipeline_rank;  /* answers in order that earn it */
+        enum config_family prefer;
+        unsigned race_ms;
+        unsigned hosts_per_attempt, addresses_per_attempt;
     } smtp;
     struct config_policy tls; /* of no name: what the others start from; its mode is smtp.tls */
     const struct config_policy *policies;

@@ -151,6 +151,10 @@ static const struct setting_choice io_bodies[] = {
     { "epoll", RING_BODY_EPOLL },
     { NULL },
 };
+static const struct setting_choice families[] = { { "ipv6", CONFIG_IPV6 },
+                                                  { "ipv4", CONFIG_IPV4 },
+                                                  { NULL } };
+
 static const struct setting_choice classes[] = {
     { "any", CONFIG_ANY_CLASS },
     { "transactional", CONFIG_TRANSACTIONAL },
@@ -438,6 +442,15 @@ static const struct setting rows[] = {
          "may be added."),
     UINT("smtp.pipeline_rank", smtp.pipeline_rank, 20, 1, 1000000, "messages",
          "Answered in order by a site before it has earned that depth."),
+    CHOICE("smtp.prefer", smtp.prefer, CONFIG_IPV6, families,
+           "Addresses tried first, until a site has shown which family works."),
+    UINT("smtp.race_ms", smtp.race_ms, 250, 0, 10000, "milliseconds",
+         "A connection that takes longer races with one over the other family (RFC 8305). 0: "
+         "never."),
+    UINT("smtp.hosts_per_attempt", smtp.hosts_per_attempt, 5, 1, 100, NULL,
+         "Mail exchangers that may fail before the attempt counts as failed."),
+    UINT("smtp.addresses_per_attempt", smtp.addresses_per_attempt, 10, 1, 1000, NULL,
+         "Of them all, likewise."),
 
     TEXT("tls.min_version", tls.min_version, "1.2", check_tls_version, MIN_VERSION_HELP),
     TEXT("tls.ciphers", tls.ciphers, "", NULL, CIPHERS_HELP),

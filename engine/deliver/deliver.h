@@ -100,6 +100,11 @@ struct deliver_options {
     unsigned idle_ms;
     unsigned sessions_max; /* per worker */
 
+    sa_family_t family;           /* tried first while none is known to work: AF_INET6, AF_INET */
+    unsigned race_ms;             /* then the other one is tried beside it; 0: never */
+    unsigned hosts_per_round;     /* that may fail in a row before the destinations back off */
+    unsigned addresses_per_round; /* likewise */
+
     unsigned jobs_max;              /* leased by this worker at once */
     unsigned jobs_per_destination;  /* and class */
     unsigned jobs_reserved_percent; /* of jobs_max, only for transactional mail */

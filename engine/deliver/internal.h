@@ -154,12 +154,16 @@ struct site {
     struct ring_task drain;
     struct ring_timer retry; /* when the node-wide limit left nothing, or all hosts are down */
     int64_t transaction_us, connect_us; /* moving averages; 0: none yet */
-    int64_t alone_us;           /* of a transaction with none before it on its session; likewise */
-    int64_t behind_us;          /* by how much each one before it makes one longer; likewise */
-    uint64_t transactions;      /* that ended */
-    unsigned in_order;          /* accepted messages in a row without violation */
-    int64_t accepted_ms;        /* when a message was accepted last; 0: never */
-    int64_t opening_blocked_ms; /* no new sessions until then (monotonic) */
+    int64_t alone_us;        /* of a transaction with none before it on its session; likewise */
+    int64_t behind_us;       /* by how much each one before it makes one longer; likewise */
+    uint64_t transactions;   /* that ended */
+    unsigned in_order;       /* accepted messages in a row without violation */
+    sa_family_t family;      /* that was connected to last; AF_UNSPEC: none yet */
+    int64_t family_until_ms; /* it's believed to be the better one until then */
+    unsigned hosts_tried, addresses_tried; /* in vain, since one worked or all were given up */
+    unsigned host_tried;                   /* the last one */
+    int64_t accepted_ms;                   /* when a message was accepted last; 0: never */
+    int64_t opening_blocked_ms;            /* no new sessions until then (monotonic) */
     int64_t used_ms;
     struct way way;
     unsigned pool;
@@ -178,11 +182,13 @@ struct peer {
     struct smtp_session *session;
     struct list open;               /* delivery.node */
     unsigned open_count, open_bulk; /* of them; other than transactional */
-    struct ring_timer idle_timer;
-    unsigned source; /* in site->sources */
+    struct ring_timer timer;        /* idle too long; while connecting: time for a rival */
+    struct peer *rival;             /* connecting to the same host over the other family, or NULL */
+    unsigned source;                /* in site->sources */
     unsigned host, address;
+    sa_family_t family;
     unsigned messages;
-    bool ready, ending;
+    bool connected, ready, ending;
     bool in_clear; /* opened without TLS after a failed handshake */
     bool may_bulk; /* counts as one that carries bulk */
     int64_t opened_us;
@@ -352,6 +358,11 @@ unsigned site_bulk_depth(const struct site *site);
 void site_drain_soon(struct site *site);
 void site_host_failed(struct site *site, struct peer *peer, const struct smtp_reply *reason);
 void site_host_worked(struct site *site, struct peer *peer);
+/** A session is long in connecting: opens another one to the same host over the other address
+ * family (RFC 8305), if there is one and the limits allow. */
+void site_race(struct site *site, struct peer *peer);
+/** A session is connected: its family is the one to use. */
+void site_connected(struct site *site, struct peer *peer);
 /** Feeds a moving average (the last eight or so count most). */
 static inline void average_add(int64_t *average, int64_t us)
 {
@@ -378,7 +389,7 @@ void site_source_give(struct site *site, unsigned source);
 
 /* peer.c */
 /** Opens a session to an address of a host; the caller took a connection of the node-wide limit. */
-void peer_open(struct site *site, unsigned host, unsigned address, unsigned source);
+struct peer *peer_open(struct site *site, unsigned host, unsigned address, unsigned source);
 /** Gives the peer one more delivery; smtp_session_room() was > 0. */
 void peer_submit(struct peer *peer, struct delivery *delivery);
 void peer_quit(struct peer *peer);

@@ -102,7 +102,7 @@ void peer_quit(struct peer *peer)
         return;
     struct list *before = peer_list(peer);
     peer->ending = true;
-    ring_timer_stop(&peer->idle_timer);
+    ring_timer_stop(&peer->timer);
     peer_move(peer, before);
     if (!peer->ready)
         smtp_session_abort(peer->session, "not needed any more");
@@ -110,9 +110,21 @@ void peer_quit(struct peer *peer)
         smtp_session_quit(peer->session);
 }
 
-static void peer_idle_over(struct ring_timer *timer)
+static void peer_timer_fired(struct ring_timer *timer)
 {
-    peer_quit(CONTAINER_OF(timer, struct peer, idle_timer));
+    struct peer *peer = CONTAINER_OF(timer, struct peer, timer);
+    if (peer->ready)
+        peer_quit(peer);
+    else
+        site_race(peer->site, peer);
+}
+
+static void peer_end_race(struct peer *peer)
+{
+    if (!peer->rival)
+        return;
+    peer->rival->rival = NULL;
+    peer->rival = NULL;
 }
 
 /* After a transaction ended: the peer is used up, wanted elsewhere, or stays for more. */
@@ -129,10 +141,21 @@ static void peer_rest(struct peer *peer)
         peer_quit(peer);
         return;
     }
-    ring_timer_start(deliver->ring, &peer->idle_timer, deliver->options.idle_ms);
+    ring_timer_start(deliver->ring, &peer->timer, deliver->options.idle_ms);
 }
 
 /* ---- the session's events ---- */
+
+static void on_connected(struct smtp_session *session)
+{
+    struct peer *peer = smtp_session_user(session), *rival = peer->rival;
+    peer->connected = true;
+    ring_timer_stop(&peer->timer);
+    site_connected(peer->site, peer);
+    peer_end_race(peer);
+    if (rival)
+        peer_quit(rival);
+}
 
 static void on_ready(struct smtp_session *session)
 {
@@ -227,7 +250,8 @@ static void on_ended(struct smtp_session *session, const struct smtp_reply *reas
     bool was_ready = peer->ready, was_ending = peer->ending;
     struct list *before = peer_list(peer);
     peer->ending = true;
-    ring_timer_stop(&peer->idle_timer);
+    ring_timer_stop(&peer->timer);
+    peer_end_race(peer);
     peer_move(peer, before);
     if (!was_ready)
         site->opening_count--;
@@ -264,6 +288,7 @@ static void on_closed(struct smtp_session *session)
 }
 
 static const struct smtp_session_events session_events = {
+    .connected = on_connected,
     .ready = on_ready,
     .writable = on_writable,
     .body = on_body,
@@ -309,7 +334,8 @@ static enum smtp_tls_mode tls_mode_of(const struct site *site)
     return relay && relay->implicit_tls ? SMTP_TLS_IMPLICIT : SMTP_TLS_REQUIRED;
 }
 
-void peer_open(struct site *site, unsigned host_index, unsigned address, unsigned source_index)
+struct peer *peer_open(struct site *site, unsigned host_index, unsigned address,
+                       unsigned source_index)
 {
     struct deliver *deliver = site->deliver;
     const struct deliver_source *source =
@@ -323,7 +349,7 @@ void peer_open(struct site *site, unsigned host_index, unsigned address, unsigne
     peer->opened_us = ring_clock_us(deliver->ring);
     list_init(&peer->node);
     list_init(&peer->open);
-    ring_timer_init(&peer->idle_timer, peer_idle_over);
+    ring_timer_init(&peer->timer, peer_timer_fired);
 
     const struct deliver_relay *relay = site_relay(site);
     uint16_t port = (uint16_t)(relay ? relay->port : deliver->options.port);
@@ -332,6 +358,7 @@ void peer_open(struct site *site, unsigned host_index, unsigned address, unsigne
         ((struct sockaddr_in *)&addr)->sin_port = htons(port);
     else
         ((struct sockaddr_in6 *)&addr)->sin6_port = htons(port);
+    peer->family = addr.ss_family;
     address_text(&addr, peer->text);
 
     if (host->tls_broken && host->retry_tls_ms <= ring_now_ms(deliver->ring))
@@ -361,13 +388,16 @@ void peer_open(struct site *site, unsigned host_index, unsigned address, unsigne
     smtp_session_open(peer->session, (struct sockaddr *)&addr, host->addresses->list[address].len,
                       bound ? (const struct sockaddr *)&source->address : NULL,
                       bound ? sizeof source->address : 0);
+    if (deliver->options.race_ms > 0)
+        ring_timer_start(deliver->ring, &peer->timer, deliver->options.race_ms);
+    return peer;
 }
 
 void peer_submit(struct peer *peer, struct delivery *delivery)
 {
     struct deliver *deliver = peer->site->deliver;
     struct list *before = peer_list(peer);
-    ring_timer_stop(&peer->idle_timer);
+    ring_timer_stop(&peer->timer);
     if (peer->messages++ > 0)
         stat_add(&deliver->stats.sessions_reused, 1);
     stat_add(&deliver->stats.attempts, 1);

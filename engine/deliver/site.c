@@ -28,6 +28,7 @@
 #define AHEAD_US_MAX 500000
 #define SESSIONS_RESERVED_SHARE 10 /* one in so many of a worker's is for transactional mail */
 #define PEERS_LOOKED_AT 16         /* for one that may carry bulk */
+#define FAMILY_MS 600000           /* an address family that worked is preferred for so long */
 #define RETRY_MS 100               /* to ask for what other workers have */
 
 static int64_t host_down_ms(const struct deliver *deliver)
@@ -180,7 +181,31 @@ static uint32_t host_reachable(const struct site_host *host)
     return mask;
 }
 
+/* Those of the addresses that are of a family. */
+static uint32_t host_family(const struct site_host *host, uint32_t addresses, sa_family_t family)
+{
+    uint32_t mask = 0;
+    for (unsigned i = 0; i < host->addresses->count; i++)
+        if (host->addresses->list[i].addr.ss_family == family)
+            mask |= 1u << i;
+    return addresses & mask;
+}
+
+static unsigned pick_bit(uint32_t bits, struct rng *rng)
+{
+    for (uint64_t skip = rng_below(rng, (unsigned)__builtin_popcount(bits)); skip > 0; skip--)
+        bits &= bits - 1;
+    return (unsigned)__builtin_ctz(bits);
+}
+
 enum choice { CHOICE_FOUND, CHOICE_WAIT, CHOICE_NONE };
+
+/* The family to try first: the one that worked last, or as configured. */
+static sa_family_t site_family(const struct site *site, int64_t now)
+{
+    return site->family != AF_UNSPEC && site->family_until_ms > now ? site->family
+                                                                    : site->deliver->options.family;
+}
 
 /* Whether the host can be connected to now; asks for its addresses when they're missing or too old.
  */
@@ -205,10 +230,8 @@ static enum choice host_try(struct site_host *host, struct rng *rng, int64_t now
     if ((reachable & ~host->address_down) == 0) /* the pause is over: all get another chance */
         host->address_down = 0;
     uint32_t up = reachable & ~host->address_down;
-    for (unsigned skip = (unsigned)rng_below(rng, (unsigned)__builtin_popcount(up)); skip > 0;
-         skip--)
-        up &= up - 1;
-    *address = (unsigned)__builtin_ctz(up);
+    uint32_t better = host_family(host, up, site_family(host->site, now));
+    *address = pick_bit(better ? better : up, rng);
     return CHOICE_FOUND;
 }
 
@@ -245,6 +268,35 @@ void site_host_worked(struct site *site, struct peer *peer)
     host->down_until_ms = 0;
     host->address_down &= ~(1u << peer->address);
     site->opening_blocked_ms = 0;
+    site->hosts_tried = site->addresses_tried = 0;
+}
+
+void site_connected(struct site *site, struct peer *peer)
+{
+    /* Not extended while it works: the preferred family gets another chance now and then. */
+    int64_t now = ring_now_ms(site->deliver->ring);
+    sa_family_t family = peer->family;
+    if (family == site->family && site->family_until_ms > now)
+        return;
+    site->family = family;
+    site->family_until_ms = now + FAMILY_MS;
+}
+
+void site_race(struct site *site, struct peer *peer)
+{
+    struct deliver *deliver = site->deliver;
+    struct site_host *host = &site->hosts[peer->host];
+    sa_family_t other = peer->family == AF_INET6 ? AF_INET : AF_INET6;
+    unsigned source;
+    if (deliver->stopping || peer->rival || deliver->peers >= deliver->options.sessions_max ||
+        peer->address >= host->addresses->count)
+        return;
+    uint32_t up = host_family(host, host_reachable(host) & ~host->address_down, other);
+    if (up == 0 || !site_source_take(site, QUEUE_BULK, other, &source))
+        return;
+    struct peer *rival = peer_open(site, peer->host, pick_bit(up, ring_rng(deliver->ring)), source);
+    rival->rival = peer;
+    peer->rival = rival;
 }
 
 /* All hosts are down and no session lives: the destinations have failed, each on its own account.
@@ -253,10 +305,22 @@ static void site_failed(struct site *site, const struct smtp_reply *reason,
                         const struct site_host *host)
 {
     struct list *node;
+    site->hosts_tried = site->addresses_tried = 0;
     for (unsigned i = 0; i < QUEUE_CLASSES; i++)
         while ((node = list_pop_front(&site->ready[i])))
             destination_failed(LIST_ENTRY(node, struct lane, site_node)->destination, site, reason,
                                host);
+}
+
+/* Counts an address that failed; whether that makes as many as may be tried in a row. */
+static bool site_tried_enough(struct site *site, unsigned host)
+{
+    const struct deliver_options *options = &site->deliver->options;
+    if (site->addresses_tried++ == 0 || site->host_tried != host)
+        site->hosts_tried++;
+    site->host_tried = host;
+    return site->hosts_tried >= options->hosts_per_round ||
+           site->addresses_tried >= options->addresses_per_round;
 }
 
 void site_host_failed(struct site *site, struct peer *peer, const struct smtp_reply *reason)
@@ -279,6 +343,7 @@ void site_host_failed(struct site *site, struct peer *peer, const struct smtp_re
     host->address_down |= 1u << peer->address;
     if ((host_reachable(host) & ~host->address_down) == 0)
         host->down_until_ms = now + host_down_ms(deliver);
+    bool enough = site_tried_enough(site, peer->host);
     bool alive = !list_empty(&site->idle) || !list_empty(&site->busy);
     if (alive) {
         /* It takes no more sessions than these: don't knock at once again. */
@@ -286,7 +351,7 @@ void site_host_failed(struct site *site, struct peer *peer, const struct smtp_re
         ring_timer_start(deliver->ring, &site->retry, host_down_ms(deliver));
     } else if (site->opening_count == 0) {
         unsigned unused_host, unused_address;
-        if (site_choose(site, &unused_host, &unused_address) == CHOICE_NONE)
+        if (enough || site_choose(site, &unused_host, &unused_address) == CHOICE_NONE)
             site_failed(site, reason, host);
     }
     site_drain_soon(site);

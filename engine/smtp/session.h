@@ -117,6 +117,8 @@ struct smtp_transaction {
 };
 
 struct smtp_session_events {
+    /** The connection is there, nothing has been said yet. May be NULL. */
+    void (*connected)(struct smtp_session *session);
     /** Greeted (and secured): transactions may be submitted now. Once per session. */
     void (*ready)(struct smtp_session *session);
     /** Room for one more transaction (fewer than `depth` open and an end-of-data on its way, or

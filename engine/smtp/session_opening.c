@@ -20,6 +20,8 @@ static void handshake(struct smtp_session *session)
 
 void session_opening_connected(struct smtp_session *session)
 {
+    if (session->events->connected)
+        session->events->connected(session);
     if (session->options.tls_mode == SMTP_TLS_IMPLICIT)
         handshake(session);
     else

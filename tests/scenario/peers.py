@@ -186,12 +186,16 @@ class SmtpSink(Peer):
 
     def command(self):
         user = ["-u", "nobody"] if os.getuid() == 0 else []
-        return ["/usr/sbin/smtp-sink", *user, "-m", "4000", *self.flags, f"{self.address}:{self.port}", "512"]
+        address = f"[{self.address}]" if ":" in self.address else self.address
+        return ["/usr/sbin/smtp-sink", *user, "-m", "4000", *self.flags, f"{address}:{self.port}", "512"]
 
     def serving(self):
         # Looks without connecting: a connection would take part in the sink's faults.
-        needle = "%08X:%04X" % (int.from_bytes(socket.inet_aton(self.address), "little"), self.port)
-        with open("/proc/net/tcp") as table:
+        v6 = ":" in self.address
+        packed = socket.inet_pton(socket.AF_INET6 if v6 else socket.AF_INET, self.address)
+        words = [packed[i:i + 4][::-1].hex().upper() for i in range(0, len(packed), 4)]
+        needle = f"{''.join(words)}:{self.port:04X}"
+        with open("/proc/net/tcp6" if v6 else "/proc/net/tcp") as table:
             return any(line.split()[1] == needle and line.split()[3] == "0A" for line in table.readlines()[1:])
 
 
