@@ -5,9 +5,11 @@
 
 #include "engine/base/map.h"
 #include "engine/base/mem.h"
+#include "queue/control.h"
 #include "queue/journal.h"
 #include "queue/keys.h"
 #include "queue/loader.h"
+#include "queue/order_rounds.h"
 #include "queue/queue.h"
 #include "queue/record.h"
 #include "queue/redis_set.h"
@@ -132,6 +134,9 @@ struct queue_partition {
     uint64_t orders_hash; /* of the text they came as */
     struct order *orders;
     unsigned order_count;
+    struct list rounds; /* of orders that are walked, see order_rounds.c */
+    struct redis_call weights_call;
+    bool weights_busy;
     struct redis_call counts_call, retry_call;
     struct partition_counts counts;
 };
@@ -186,6 +191,8 @@ struct queue {
     struct redis_call join_call;
     bool join_busy;
     struct map sites; /* destination → site_hosts */
+    struct control *control;
+    struct order_rounds *rounds;
     struct ring_task flush;
     struct queue_key key_meta;
     bool meta_told;         /* a wrong one is logged once */
@@ -277,6 +284,10 @@ void partition_tick(struct queue_partition *partition);
 void partition_orders_free(struct queue_partition *partition);
 /** Sets `held` and `pool` by the orders in force. */
 void partition_orders_apply(const struct queue_partition *partition, struct held_job *held);
+
+/* weights.c */
+/** Brings the tenants' weights up to date in a partition that was acquired. */
+void partition_weights(struct queue_partition *partition);
 
 /* shares.c */
 /** Says that we're here, and learns who else is. */

@@ -113,7 +113,6 @@ char *order_record_entry(const json_t *record)
     set_text(entry, "pool", get_text(record, "pool"));
     set_text(entry, "reason", get_text(record, "reason"));
     json_object_set(entry, "at", json_object_get(record, "at"));
-    json_object_set(entry, "keep_s", json_object_get(record, "keep_s")); /* if it has one */
     json_object_set(entry, "keep_s", json_object_get(record, "keep_s")); /* for who walks again */
     if (before > 0)
         json_object_set_new(entry, "before", json_integer(before));

@@ -42,6 +42,7 @@ static void acquired(struct queue_partition *partition, uint64_t epoch, uint64_t
      * again. */
     partition_acks_send(partition, true);
     partition_sweep(partition);
+    partition_weights(partition);
     partition_tick(partition);
     queue_flush_later(queue);
 }

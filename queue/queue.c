@@ -628,6 +628,8 @@ static void on_stopped(void *user)
     ring_timer_stop(&queue->stop_timer);
     ring_timer_stop(&queue->tick_timer);
     ring_timer_stop(&queue->join_timer);
+    control_stop(queue->control);
+    order_rounds_stop(queue->rounds);
     ring_task_cancel(&queue->flush);
     queue->stopped(queue->stopped_user);
 }
@@ -689,6 +691,7 @@ static void partition_init(struct queue *queue, struct queue_partition *partitio
     map_init(&partition->held, rng_next(ring_rng(queue->ring)));
     list_init(&partition->acks);
     list_init(&partition->asks);
+    list_init(&partition->rounds);
 }
 
 static void stop_timer_fired(struct ring_timer *timer)
@@ -748,6 +751,8 @@ bool queue_create(struct queue **out, struct ring *ring, const struct queue_opti
     ring_timer_init(&queue->tick_timer, tick_timer_fired);
     ring_timer_init(&queue->join_timer, join_timer_fired);
     ring_task_init(&queue->flush, flush_run);
+    queue->control = control_create(queue);
+    queue->rounds = order_rounds_create(queue);
     *out = queue;
     return true;
 }
@@ -758,6 +763,8 @@ void queue_start(struct queue *queue)
     ring_timer_start(queue->ring, &queue->renew_timer, queue->options.owner_lease_ms / 4);
     ring_timer_start(queue->ring, &queue->stats_timer, 0);
     ring_timer_start(queue->ring, &queue->tick_timer, TICK_MS);
+    control_start(queue->control);
+    order_rounds_start(queue->rounds);
 }
 
 void queue_stop_drain(struct queue *queue)
@@ -811,6 +818,7 @@ static void partition_free(struct queue_partition *partition)
     }
     partition_asks_drop(partition);
     partition_orders_free(partition);
+    order_rounds_forget(partition);
     map_free(&partition->held);
 }
 
@@ -822,6 +830,8 @@ void queue_destroy(struct queue **queue)
     for (unsigned i = 0; i < it->count; i++)
         partition_free(&it->partitions[i]);
     redis_set_destroy(&it->redis);
+    control_destroy(&it->control);
+    order_rounds_destroy(&it->rounds);
     struct list *node;
     while ((node = list_pop_front(&it->free_batches)) != NULL) {
         struct ack_batch *batch = LIST_ENTRY(node, struct ack_batch, node);

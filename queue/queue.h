@@ -124,6 +124,12 @@ struct queue_events {
     void (*acked)(void *user, unsigned count, int64_t lag_ms);
 };
 
+/** A tenant's weight among those that want to send to the same destination; 1 unless it's named. */
+struct queue_tenant {
+    const char *name;
+    unsigned weight;
+};
+
 struct queue_options {
     const char *url;          /* queue/url.h */
     const char *name_space;   /* prefix of all keys; "e" */
@@ -141,6 +147,9 @@ struct queue_options {
     unsigned redis_timeout_ms; /* 3000 */
     unsigned wait_replicas;    /* that must have what is leased and recorded; 0: none */
     unsigned wait_timeout_ms;  /* how long it may take them; 1000 */
+    const struct queue_tenant *tenants; /* outlive the queue */
+    unsigned tenant_count;
+    unsigned orders_walk_ms; /* between walks over what orders may still end; 30,000 */
 };
 
 MUST_USE bool queue_create(struct queue **out, struct ring *ring,

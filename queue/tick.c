@@ -114,6 +114,7 @@ static bool orders_take(struct queue_partition *partition, const struct redis_va
     if (hash == partition->orders_hash)
         return false;
     partition->orders_hash = hash;
+    order_rounds_heard(partition, texts);
     partition_orders_free(partition);
     partition->orders = mem_array(texts->count + 1, sizeof *partition->orders);
     for (size_t i = 0; i < texts->count; i++)

@@ -36,6 +36,7 @@ struct app {
     unsigned pool_count;
     unsigned *every_source, *same_weights; /* of the pool of all sources */
     struct deliver_schedule *schedules;
+    struct queue_tenant *tenants;
     struct worker_common common;
     struct worker **workers;
     unsigned worker_count;
@@ -126,6 +127,15 @@ static void prepare_schedules(struct app *app)
     }
 }
 
+static void prepare_tenants(struct app *app)
+{
+    const struct config *config = app->config;
+    app->tenants = mem_array(config->tenants_count, sizeof *app->tenants);
+    for (unsigned i = 0; i < config->tenants_count; i++)
+        app->tenants[i] = (struct queue_tenant){ .name = config->tenants[i].name,
+                                                 .weight = config->tenants[i].weight };
+}
+
 /* The private Redis if none is configured; either way it must answer before a worker starts. */
 static bool prepare_redis(struct app *app, struct err *err)
 {
@@ -178,6 +188,7 @@ static bool start_workers(struct app *app, struct err *err)
         .pools = app->pools,
         .pool_count = app->pool_count,
         .schedules = app->schedules,
+        .tenants = app->tenants,
     };
     for (unsigned i = 0; i < app->worker_count; i++)
         if (!worker_start(&app->workers[i], &app->common, i, err))
@@ -204,6 +215,7 @@ static void app_stop(struct app *app)
     free(app->every_source);
     free(app->same_weights);
     free(app->schedules);
+    free(app->tenants);
 }
 
 static bool app_start(struct app *app, struct err *err)
@@ -219,6 +231,7 @@ static bool app_start(struct app *app, struct err *err)
         return false;
     prepare_pools(app);
     prepare_schedules(app);
+    prepare_tenants(app);
     /* A slot is taken from an end-of-data to its durable ack, so more are needed than jobs are
      * held. */
     unsigned slots = MAX_OF(config->queue.jobs_in_flight * 4, 65536u);

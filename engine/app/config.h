@@ -23,6 +23,12 @@ struct config_pool {
     const unsigned *members, *weights; /* made of them: indexes into `sources` */
 };
 
+/** A tenant's share of what several want. */
+struct config_tenant {
+    const char *name;
+    unsigned weight;
+};
+
 /** In the order of the queue's classes. */
 enum config_class { CONFIG_TRANSACTIONAL, CONFIG_DEADLINE, CONFIG_BULK, CONFIG_ANY_CLASS };
 
@@ -132,6 +138,8 @@ struct config {
         unsigned jobs_in_flight, per_destination, reserved_percent, owner_lease_ms, events_max;
         unsigned idempotency_s;
     } queue;
+    const struct config_tenant *tenants;
+    unsigned tenants_count;
     struct {
         const struct config_schedule *schedules; /* the first one that fits is used … */
         unsigned schedules_count;

@@ -68,6 +68,21 @@ static bool check_pool(struct reading *reading, unsigned index)
     return true;
 }
 
+static bool check_tenants(struct reading *reading)
+{
+    const struct config *config = reading->config;
+    for (unsigned i = 0; i < config->tenants_count; i++) {
+        char key[96];
+        snprintf(key, sizeof key, "tenants[%u]", i);
+        if (!*config->tenants[i].name)
+            return config_refuse(reading, key, NULL, "needs a 'name'");
+        for (unsigned before = 0; before < i; before++)
+            if (strcmp(config->tenants[before].name, config->tenants[i].name) == 0)
+                return config_refuse(reading, key, NULL, "has the name of an earlier tenant");
+    }
+    return true;
+}
+
 static bool is_mode(const char *name)
 {
     static const char *const modes[] = { "off", "opportunistic", "required", "verified" };
@@ -171,5 +186,6 @@ bool config_check(struct reading *reading)
     for (unsigned i = 0; i < config->pools_count; i++)
         if (!check_pool(reading, i))
             return false;
-    return check_policies(reading) && check_relays(reading) && check_routes(reading);
+    return check_tenants(reading) && check_policies(reading) && check_relays(reading) &&
+           check_routes(reading);
 }

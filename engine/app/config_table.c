@@ -208,6 +208,25 @@ static const struct setting_table pool_table = {
                "    sources: [\"a:9\", \"c:1\"]\n",
 };
 
+static const struct setting tenant_rows[] = {
+    PART(config_tenant, "name", name, check_pool_name, "As submissions say it."),
+    { .key = "weight",
+      .kind = SETTING_UINT,
+      .offset = offsetof(struct config_tenant, weight),
+      .initial = 1,
+      .min = 1,
+      .max = 1000,
+      .help = "Its share beside the others' that have something for the same destination." },
+};
+static const struct setting_table tenant_table = {
+    .rows = tenant_rows,
+    .count = ARRAY_LEN(tenant_rows),
+    .entry_bytes = sizeof(struct config_tenant),
+    .example = "tenants:\n"
+               "  - name: acme\n"
+               "    weight: 3\n",
+};
+
 static const struct setting schedule_rows[] = {
     { .key = "class",
       .kind = SETTING_CHOICE,
@@ -338,6 +357,7 @@ static const struct setting route_rows[] = {
     { .key = "tenants",
       .kind = SETTING_TEXTS,
       .offset = offsetof(struct config_route, tenants),
+      .check = check_pool_name,
       .help = "Whose mail. None: everyone's." },
     PART(config_route, "tls", tls, check_tls,
          "A mode, as smtp.tls, or a name of tls_policies. Empty: the relay's, or else smtp.tls."),
@@ -505,6 +525,10 @@ static const struct setting rows[] = {
          "Kept in the events streams; older ones are dropped."),
     UINT("queue.idempotency_s", queue.idempotency_s, 172800, 86400, 2592000, "seconds",
          "A submission or recipient that comes again with the same key within this is sent once."),
+
+    TABLE(
+        "tenants", tenants, tenant_table,
+        "Shares of tenants in a destination that several want to send to; who isn't named has 1."),
 
     { .key = "retry.schedule_s",
       .kind = SETTING_UINTS,

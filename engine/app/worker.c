@@ -138,6 +138,8 @@ static bool worker_create(struct worker *worker, struct err *err)
         .owner_lease_ms = config->queue.owner_lease_ms,
         .events_max = config->queue.events_max,
         .journal = common->journals[worker->index],
+        .tenants = common->tenants,
+        .tenant_count = config->tenants_count,
         .log = &worker->log,
     };
     if (!queue_create(&worker->queue, worker->ring, &queue, &deliver_queue_events, worker->deliver,

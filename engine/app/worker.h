@@ -21,6 +21,7 @@ struct worker_common {
     const struct deliver_pool *pools;
     unsigned pool_count;
     const struct deliver_schedule *schedules; /* as many as the configuration has */
+    const struct queue_tenant *tenants;       /* likewise */
 };
 
 /** Starts the thread and waits until it runs or has failed to. */

@@ -28,6 +28,9 @@ struct bed {
     unsigned partitions;
     unsigned redis_timeout_ms; /* 0: 3000 */
     unsigned wait_replicas;
+    const struct queue_tenant *tenants;
+    unsigned tenant_count;
+    unsigned orders_walk_ms;
 };
 
 static inline void bed_leased(void *user, struct queue_partition *partition,
@@ -151,6 +154,9 @@ static inline void bed_engine_create(struct bed *bed, struct bed_engine *engine,
         .journal = journal ? queue_journal_worker(engine->journal, 0) : NULL,
         .redis_timeout_ms = bed->redis_timeout_ms ? bed->redis_timeout_ms : 3000,
         .wait_replicas = bed->wait_replicas,
+        .tenants = bed->tenants,
+        .tenant_count = bed->tenant_count,
+        .orders_walk_ms = bed->orders_walk_ms,
     };
     ck_assert_msg(queue_create(&engine->queue, bed->ring, &options, &bed_events, engine, &err),
                   "%s", err.text);
