@@ -92,16 +92,17 @@ class Process:
 
 
 class Redis(Process):
-    """On a Unix socket, each write synced to disk before it is answered; otherwise as the engine's private one."""
+    """On a Unix socket, each write synced to disk before it is answered unless asked otherwise; else as the engine's
+    private one."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, fsync="always", *arguments):
         directory = os.path.join(folder, "redis")
         os.mkdir(directory)
         self.socket_path = os.path.join(directory, "redis.sock")
         super().__init__("redis-server", [
             "redis-server", "--port", "0", "--unixsocket", self.socket_path, "--dir", directory,
-            "--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction",
-            "--loglevel", "warning"], folder)
+            "--appendonly", "yes", "--appendfsync", fsync, "--save", "", "--maxmemory-policy", "noeviction",
+            "--loglevel", "warning", *arguments], folder)
         wait_until("Redis", lambda: self.check_alive() and self._pings(), 20)
 
     @property

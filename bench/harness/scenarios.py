@@ -7,6 +7,7 @@ import time
 from . import campaign
 from .postfix import postfix
 from .processes import Engine, Failure, Redis, Sink, blast, run_folder, stopping, wait_for_success, wait_until
+from .queueing import queue
 
 DOMAINS = 200
 MESSAGE_BYTES = 4096
@@ -341,4 +342,5 @@ def blaster(options):
     return figures, rows
 
 
-SCENARIOS = {"e2e": e2e, "sessions": sessions, "backlog": backlog, "blaster": blaster, "postfix": postfix}
+SCENARIOS = {"e2e": e2e, "sessions": sessions, "backlog": backlog, "queue": queue, "blaster": blaster,
+             "postfix": postfix}
