@@ -126,6 +126,21 @@ static void part_fill(struct ingest_part *part, const struct ingest_job *jobs, s
     }
 }
 
+/* Where the part that begins with `first` ends: a matter of the entry alone, so that one that is
+ * taken in again after a crash has the same parts. */
+static size_t part_end(const struct ingest_job *jobs, size_t count, size_t first)
+{
+    unsigned cost = 0;
+    size_t end = first;
+    for (; end < count && jobs[end].partition == jobs[first].partition; end++) {
+        bool another = end == first || !slice_eq(jobs[end].destination, jobs[end - 1].destination);
+        cost += another ? 1 + PART_DESTINATION_COST : 1;
+        if (cost > PART_COST_MAX)
+            break;
+    }
+    return end;
+}
+
 void ingest_work_encode(struct ingest_work *work, const struct ingest_schema *schema,
                         unsigned partitions, const struct ingest_callbacks *callbacks, void *user,
                         const struct ingest_reject *reject, struct arena *arena,
@@ -136,15 +151,13 @@ void ingest_work_encode(struct ingest_work *work, const struct ingest_schema *sc
         jobs_read(work, schema, partitions, callbacks, user, reject, arena, records);
     struct slice bytes = arena_copy(arena, buf_slice(records));
     /* At most one part not full per partition. */
-    size_t room = work->jobs / PART_JOBS_MAX + MIN_OF(work->jobs, (uint64_t)partitions) + 1;
+    size_t room = work->jobs * (1 + PART_DESTINATION_COST) / (PART_COST_MAX / 2) +
+                  MIN_OF(work->jobs, (uint64_t)partitions) + 1;
     work->parts = arena_alloc(arena, room * sizeof *work->parts);
     work->part_count = 0;
     unsigned number = 0;
     for (size_t i = 0; i < work->jobs;) {
-        size_t end = i;
-        while (end < work->jobs && end - i < PART_JOBS_MAX &&
-               jobs[end].partition == jobs[i].partition)
-            end++;
+        size_t end = part_end(jobs, work->jobs, i);
         number = i > 0 && jobs[i - 1].partition == jobs[i].partition ? number + 1 : 0;
         struct ingest_part *part = &work->parts[work->part_count++];
         *part = (struct ingest_part){ .partition = jobs[i].partition, .number = number };

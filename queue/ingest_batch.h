@@ -9,7 +9,10 @@
 #include "queue/submission.h"
 
 enum {
-    PART_JOBS_MAX = 500, /* jobs that one call queues: bounds the time that Redis is busy with it */
+    /* What one call queues, which bounds the time that Redis is busy with it: jobs, and the first
+     * one of a destination counts as so many more. */
+    PART_COST_MAX = 500,
+    PART_DESTINATION_COST = 4,
 };
 
 /** One call of enqueue.lua. */

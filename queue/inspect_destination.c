@@ -120,8 +120,9 @@ static bool queue_json(struct view *view, struct slice sid, json_t *queues, stru
     return true;
 }
 
-static bool flow_json(struct view *view, const char *class, struct slice flow, json_t *flows,
-                      struct err *err)
+/* `sole`: it has the only submission there. */
+static bool flow_json(struct view *view, const char *class, struct slice flow, bool sole,
+                      json_t *flows, struct err *err)
 {
     struct admin *admin = &view->inspection.admin;
     admin_reset(admin);
@@ -137,7 +138,7 @@ static bool flow_json(struct view *view, const char *class, struct slice flow, j
         return false;
     json_t *json = json_object();
     inspect_set_text(json, "flow", flow);
-    inspect_set_number(json, "submissions", admin_int(count->reply));
+    inspect_set_number(json, "submissions", sole ? 1 : admin_int(count->reply));
     if (admin_int(admin_item(meter->reply, 0)) == 1)
         inspect_set_number(json, "budget", admin_int(admin_item(meter->reply, 1)));
     if (admin_int(admin_item(meter->reply, 2)) > 0)
@@ -146,24 +147,42 @@ static bool flow_json(struct view *view, const char *class, struct slice flow, j
     return true;
 }
 
+/* The flow of a submission; empty when it's forgotten. */
+static bool flow_of(struct view *view, struct slice submission, struct slice *flow, struct err *err)
+{
+    struct admin *admin = &view->inspection.admin;
+    admin_reset(admin);
+    struct slice known = admin_key(admin, view->partition, "g:", submission);
+    struct producer_call *its = ADMIN_COMMAND(admin, known, SLICE("HGET"), known, SLICE("flow"));
+    if (!admin_run(admin, err))
+        return false;
+    *flow = arena_copy(&view->arena, its->reply->text);
+    return true;
+}
+
 /* When the destination is offered in a class, and which flows have something to lease there. */
 static bool class_json(struct view *view, const char *class, const char *name, json_t *classes,
                        struct err *err)
 {
     struct admin *admin = &view->inspection.admin;
-    char ready_name[8], flows_name[8];
+    char ready_name[8], flows_name[8], sole_name[8];
+    snprintf(sole_name, sizeof sole_name, "s:%s", class);
     snprintf(ready_name, sizeof ready_name, "r:%s", class);
     snprintf(flows_name, sizeof flows_name, "d:%s:", class);
     admin_reset(admin);
     struct slice ready = admin_key(admin, view->partition, ready_name, SLICE(""));
     struct slice flows = admin_key(admin, view->partition, flows_name, view->destination);
+    struct slice soles = admin_key(admin, view->partition, sole_name, SLICE(""));
     struct producer_call *next =
         ADMIN_COMMAND(admin, ready, SLICE("ZSCORE"), ready, view->destination);
     struct producer_call *list =
         ADMIN_COMMAND(admin, flows, SLICE("ZRANGE"), flows, SLICE("0"), SLICE("19"));
+    struct producer_call *only =
+        ADMIN_COMMAND(admin, soles, SLICE("HGET"), soles, view->destination);
     if (!admin_run(admin, err))
         return false;
-    if (list->reply->count == 0 && admin_int(next->reply) == 0)
+    struct slice sole = arena_copy(&view->arena, only->reply->text);
+    if (sole.len == 0 && admin_int(next->reply) == 0)
         return true;
     json_t *json = json_object(), *array = json_array();
     inspect_set_text(json, "class", slice_str(name));
@@ -172,9 +191,13 @@ static bool class_json(struct view *view, const char *class, const char *name, j
     struct slice *names = arena_alloc(&view->arena, (count + 1) * sizeof *names);
     for (size_t i = 0; i < count; i++)
         names[i] = arena_copy(&view->arena, admin_item(list->reply, i)->text);
-    bool ok = true;
+    bool ok = true, alone = sole.len > 0 && !slice_eq(sole, SLICE("*"));
+    if (alone) {
+        ok = flow_of(view, sole, &names[0], err);
+        count = 1;
+    }
     for (size_t i = 0; ok && i < count; i++)
-        ok = flow_json(view, class, names[i], array, err);
+        ok = flow_json(view, class, names[i], alone, array, err);
     json_object_set_new(json, "flows", array);
     json_array_append_new(classes, json);
     return ok;

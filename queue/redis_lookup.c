@@ -44,7 +44,8 @@ static void job_unix(struct lookup_job *job)
 {
     struct sockaddr_un *address = (struct sockaddr_un *)&job->addresses[0];
     address->sun_family = AF_UNIX;
-    snprintf(address->sun_path, sizeof address->sun_path, "%s", job->host.name);
+    snprintf(address->sun_path, sizeof address->sun_path, "%.*s", (int)sizeof address->sun_path - 1,
+             job->host.name);
     job->lens[0] = sizeof *address;
     job->count = 1;
 }

@@ -39,7 +39,7 @@ end
 local function request(class, dest, jobs, again)
     local at = due[class][dest]
     if jobs ~= '0' then
-        visit(class, dest, tonumber(jobs), again)
+        visit(class, dest, tonumber(jobs), again, call('HGET', prefix .. 's:' .. class, dest))
     elseif at then
         due[class][dest] = math.max(at, now + again)
     elseif at == nil then
@@ -49,9 +49,11 @@ end
 
 local function discover(class, jobs, most, again)
     local room = tonumber(jobs)
-    for _, dest in ipairs(call('ZRANGEBYSCORE', prefix .. 'r:' .. class, '-inf', now, 'LIMIT', 0, math.min(room, 100))) do
+    local found = call('ZRANGEBYSCORE', prefix .. 'r:' .. class, '-inf', now, 'LIMIT', 0, math.min(room, 100))
+    local soles = #found > 0 and call('HMGET', prefix .. 's:' .. class, unpack(found))
+    for i, dest in ipairs(found) do
         if room > 0 and looks > 0 then
-            room = room - visit(class, dest, math.min(room, most), again)
+            room = room - visit(class, dest, math.min(room, most), again, soles[i])
         end
     end
 end

@@ -47,7 +47,7 @@ static void part_check(const struct ingest_part *part)
             assert(ok);
         }
     }
-    assert(jobs == part->jobs && jobs <= PART_JOBS_MAX);
+    assert(jobs == part->jobs && jobs <= PART_COST_MAX);
 }
 
 /* What is stored says what was submitted. */

@@ -1,9 +1,11 @@
 -- Queues: one list per destination and submission, registered in x with its expiry. The index of what can be leased
--- (r: destinations of a class, d: flows of a destination, f: submissions of a flow) can always be built anew from x.
+-- can always be built anew from x: r has the destinations of a class; s has the submission of a destination that has
+-- only one there, else "*", and then d has its flows and f the submissions of each of them.
 call('ZCARD', prefix .. 'w')
-call('ZCARD', prefix .. 'r:t')
-call('ZCARD', prefix .. 'r:d')
-call('ZCARD', prefix .. 'r:b')
+for _, class in ipairs({ 't', 'd', 'b' }) do
+    call('ZCARD', prefix .. 'r:' .. class)
+    call('HLEN', prefix .. 's:' .. class)
+end
 local parks = call('HLEN', prefix .. 'k')
 
 -- Until when a destination is parked. A park that is over is forgotten.
@@ -30,17 +32,31 @@ local function opens(g)
     return g.opens or at
 end
 
+-- Enters a submission among those of a destination that has several.
+local function enter(dest, g)
+    local flows = prefix .. 'd:' .. g.class .. ':' .. dest
+    call('ZADD', prefix .. 'f:' .. g.class .. ':' .. dest .. ' ' .. g.flow, 'NX', g.order, g.sid)
+    if not call('ZSCORE', flows, g.flow) then
+        call('ZADD', flows, call('ZRANGE', flows, 0, 0, 'WITHSCORES')[2] or 0, g.flow)
+    end
+end
+
 -- Enters a queue into the index. Harmless when it's there; w holds those that may not leave yet, and what has expired
 -- only waits for its end.
 local function link(dest, g)
-    local at = opens(g)
+    local at, sole, ready = opens(g), prefix .. 's:' .. g.class, prefix .. 'r:' .. g.class
     if at > now then
         call('ZADD', prefix .. 'w', at, dest .. ' ' .. g.sid)
     elseif g.expires > now then
-        local flows, ready = prefix .. 'd:' .. g.class .. ':' .. dest, prefix .. 'r:' .. g.class
-        call('ZADD', prefix .. 'f:' .. g.class .. ':' .. dest .. ' ' .. g.flow, 'NX', g.order, g.sid)
-        if not call('ZSCORE', flows, g.flow) then
-            call('ZADD', flows, call('ZRANGE', flows, 0, 0, 'WITHSCORES')[2] or 0, g.flow)
+        if call('HSETNX', sole, dest, g.sid) == 0 then
+            local other = call('HGET', sole, dest)
+            if other ~= '*' and other ~= g.sid then
+                call('HSET', sole, dest, '*')
+                enter(dest, submission(other))
+            end
+            if other ~= g.sid then
+                enter(dest, g)
+            end
         end
         if call('ZADD', ready, 'NX', now, dest) == 1 and parked(dest) > now then
             call('ZADD', ready, parked(dest), dest)
@@ -50,17 +66,28 @@ end
 
 -- Takes a queue out of the index.
 local function unlink(dest, g)
-    local of = prefix .. 'f:' .. g.class .. ':' .. dest .. ' ' .. g.flow
-    if call('ZREM', of, g.sid) == 1 and call('EXISTS', of) == 0 then
-        call('ZREM', prefix .. 'd:' .. g.class .. ':' .. dest, g.flow)
+    local sole, flows = prefix .. 's:' .. g.class, prefix .. 'd:' .. g.class .. ':' .. dest
+    local of, other = prefix .. 'f:' .. g.class .. ':' .. dest .. ' ' .. g.flow, call('HGET', sole, dest)
+    if other == g.sid then
+        call('HDEL', sole, dest)
+    elseif other == '*' and call('ZREM', of, g.sid) == 1 and call('EXISTS', of) == 0 then
+        call('ZREM', flows, g.flow)
+        if call('EXISTS', flows) == 0 then
+            call('HDEL', sole, dest)
+        end
     end
 end
 
 -- Fails when put() would fail on a wrong type.
 local function check(dest, g)
+    local other = call('HGET', prefix .. 's:' .. g.class, dest)
     call('LLEN', prefix .. 'q:' .. dest .. ' ' .. g.sid)
-    call('ZCARD', prefix .. 'd:' .. g.class .. ':' .. dest)
-    call('ZCARD', prefix .. 'f:' .. g.class .. ':' .. dest .. ' ' .. g.flow)
+    if other and other ~= g.sid then
+        call('ZCARD', prefix .. 'd:' .. g.class .. ':' .. dest)
+        call('ZCARD', prefix .. 'f:' .. g.class .. ':' .. dest .. ' ' .. g.flow)
+        local flow = other ~= '*' and submission(other).flow
+        call('ZCARD', prefix .. 'f:' .. g.class .. ':' .. dest .. ' ' .. (flow or g.flow))
+    end
 end
 
 -- Puts records into a queue (how: LPUSH or RPUSH).

@@ -71,6 +71,7 @@ class Model:
         self.queues, self.registry = {}, {}  # (dest, sid) -> [Job], and -> when it expires
         self.retries, self.flight = {}, {}  # (dest, record) -> due; id -> (head, dest, Job)
         self.submissions, self.flows, self.totals = {}, {}, {}
+        self.shared = set()  # (letter, dest) that have, or had until they were empty, several queues
         self.linked, self.vtimes, self.ready = {}, {}, {letter: {} for letter in CLASSES}
         self.waiting, self.starved, self.parked = {}, {}, {}
         self.orders, self.suppressions, self.notices, self.keys = {}, {}, [], {}
@@ -164,6 +165,8 @@ class Model:
             flows = self.vtimes.setdefault((sub.letter, dest), {})
             if sub.flow not in flows:
                 flows[sub.flow] = min(flows.values(), default=0.0)
+            if len(self.linked_at(sub.letter, dest)) > 1:
+                self.shared.add((sub.letter, dest))
             if dest not in self.ready[sub.letter]:
                 self.ready[sub.letter][dest] = max(self.now, self.until(dest))
         else:
@@ -184,6 +187,10 @@ class Model:
             del flows[sub.flow]
             if not flows:
                 del self.vtimes[sub.letter, dest]
+                self.shared.discard((sub.letter, dest))
+
+    def linked_at(self, letter, dest):
+        return [sid for at, sid in self.linked if at == dest and self.submission(sid).letter == letter]
 
     def of_flow(self, letter, dest, flow):
         """SIDs in their order."""
@@ -330,7 +337,7 @@ class Model:
             n, left[flow] = self.serve(groups, head, letter, dest, flow, want)
             taken += n
             vtime[flow] = vtime[flow] + n * share[flow][0] / share[flow][1]
-            if flow in self.vtimes.get((letter, dest), {}):
+            if (letter, dest) in self.shared and flow in self.vtimes[letter, dest]:
                 self.vtimes[letter, dest][flow] = vtime[flow]
             if n < want or left[flow] == 0:
                 row.remove(flow)
@@ -605,14 +612,19 @@ class Model:
         zset("t", ((f"{dest}\t{record}", at) for (dest, record), at in self.retries.items()))
         fields("i", ((job_id, f"{head}{dest}\t{job.record}") for job_id, (head, dest, job) in self.flight.items()))
         zset("w", ((f"{dest} {sid}", at) for (dest, sid), at in self.waiting.items()))
-        by_flow = {}
+        by_flow, soles = {}, {}
         for (dest, sid), order in self.linked.items():
             sub = self.submission(sid)
-            by_flow.setdefault((sub.letter, dest, sub.flow), []).append((sid, order))
+            shared = (sub.letter, dest) in self.shared
+            soles.setdefault(sub.letter, {})[dest] = "*" if shared else sid
+            if shared:
+                by_flow.setdefault((sub.letter, dest, sub.flow), []).append((sid, order))
         for (letter, dest, flow), sids in by_flow.items():
             zset(f"f:{letter}:{dest} {flow}", sids)
-        for (letter, dest), flows in self.vtimes.items():
-            zset(f"d:{letter}:{dest}", flows.items())
+        for letter, dests in soles.items():
+            fields(f"s:{letter}", dests.items())
+        for letter, dest in self.shared:
+            zset(f"d:{letter}:{dest}", self.vtimes[letter, dest].items())
         for letter in CLASSES:
             zset(f"r:{letter}", self.ready[letter].items())
         for flow, members in self.starved.items():
