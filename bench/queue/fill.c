@@ -10,7 +10,7 @@
 #include "queue/record.h"
 
 enum {
-    PART_JOBS = 500,
+    PART_JOBS = 500, /* as in queue/ingest_batch.h: each of another destination counts as five */
     UNDER_WAY = 16,
     EXPIRES_MS = 4 * 86400 * 1000,
 };
@@ -181,7 +181,8 @@ static void submission_fill(struct fill *fill, unsigned round, unsigned number, 
         unsigned partition = partitions[destination_of(fill, job)];
         struct fill_part *part = &fill->parts[partition];
         part->jobs[part->count++] = job;
-        if (part->count == PART_JOBS)
+        unsigned of_part = MIN_OF(part->count, fill->options->destinations / LOAD_PARTITIONS + 1);
+        if (part->count + 4 * of_part >= PART_JOBS)
             part_send(fill, partition);
     }
     for (unsigned p = 0; p < LOAD_PARTITIONS; p++)
