@@ -22,6 +22,7 @@ local out, size = { string.format('%.0f', now) }, 1
 local prefixed = string.format('%s %s %.0f ', ARGV[1], ARGV[2], now + ARGV[3])
 --include serve
 --include share
+--include visit
 
 local function park(dest, till)
     till = tonumber(till)

@@ -19,6 +19,7 @@ local more, most, room = 0, tonumber(ARGV[2]), tonumber(ARGV[3])
 local due = call('ZRANGEBYSCORE', prefix .. 't', '-inf', now, 'LIMIT', 0, most)
 local over = call('ZRANGEBYSCORE', prefix .. 'x', '-inf', now, 'LIMIT', 0, 100)
 local opened = call('ZRANGEBYSCORE', prefix .. 'w', '-inf', now, 'LIMIT', 0, most)
+call('HLEN', prefix .. 'a')
 local notices = call('XRANGE', prefix .. 'un', '(' .. ARGV[5], '+', 'COUNT', 500)
 
 -- What could fail comes before the first write.

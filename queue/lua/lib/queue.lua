@@ -7,7 +7,6 @@ for _, class in ipairs({ 't', 'd', 'b' }) do
     call('HLEN', prefix .. 's:' .. class)
 end
 local parks = call('HLEN', prefix .. 'k')
-
 -- Until when a destination is parked. A park that is over is forgotten.
 local function parked(dest)
     local till = parks > 0 and tonumber(call('HGET', prefix .. 'k', dest) or nil)
@@ -48,15 +47,13 @@ local function link(dest, g)
     if at > now then
         call('ZADD', prefix .. 'w', at, dest .. ' ' .. g.sid)
     elseif g.expires > now then
-        if call('HSETNX', sole, dest, g.sid) == 0 then
-            local other = call('HGET', sole, dest)
-            if other ~= '*' and other ~= g.sid then
-                call('HSET', sole, dest, '*')
-                enter(dest, submission(other))
-            end
-            if other ~= g.sid then
-                enter(dest, g)
-            end
+        local other = call('HSETNX', sole, dest, g.sid) == 0 and call('HGET', sole, dest) or g.sid
+        if other ~= '*' and other ~= g.sid then
+            call('HSET', sole, dest, '*')
+            enter(dest, submission(other))
+        end
+        if other ~= g.sid then
+            enter(dest, g)
         end
         if call('ZADD', ready, 'NX', now, dest) == 1 and parked(dest) > now then
             call('ZADD', ready, parked(dest), dest)
@@ -78,15 +75,13 @@ local function unlink(dest, g)
     end
 end
 
--- Fails when put() would fail on a wrong type.
+-- Fails when put() would.
 local function check(dest, g)
     local other = call('HGET', prefix .. 's:' .. g.class, dest)
     call('LLEN', prefix .. 'q:' .. dest .. ' ' .. g.sid)
-    if other and other ~= g.sid then
+    for _, it in ipairs(other and other ~= g.sid and { g, other ~= '*' and submission(other) or nil } or {}) do
         call('ZCARD', prefix .. 'd:' .. g.class .. ':' .. dest)
-        call('ZCARD', prefix .. 'f:' .. g.class .. ':' .. dest .. ' ' .. g.flow)
-        local flow = other ~= '*' and submission(other).flow
-        call('ZCARD', prefix .. 'f:' .. g.class .. ':' .. dest .. ' ' .. (flow or g.flow))
+        call('ZCARD', prefix .. 'f:' .. g.class .. ':' .. dest .. ' ' .. it.flow)
     end
 end
 

@@ -2,6 +2,7 @@
 the binary carries them (`--include NAME` lines replaced by lib/NAME.lua), and calls of them by name."""
 
 import atexit
+import json
 import os
 import re
 import shutil
@@ -9,7 +10,9 @@ import socket
 import subprocess
 import tempfile
 import time
+import unittest
 
+EPOCH = 5
 SOURCE = os.environ.get("EILPOST_SOURCE", os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 LUA = os.environ.get("EILPOST_LUA", os.path.join(SOURCE, "queue", "lua"))
 NAMES = sorted(name[:-4] for name in os.listdir(LUA) if name.endswith(".lua"))
@@ -152,3 +155,132 @@ def record(job_id, to, attempts=0, flags=0, reply="", values=()):
     """A job as it lies in Redis (queue/README.md, "The record")."""
     tail = "".join(varint(len(value)) + value for value in values)
     return f"{job_id}\t{to}\t{varint(attempts)}{varint(flags)}{varint(len(reply))}{reply}{varint(len(values))}{tail}"
+
+
+def snapshot(client):
+    """All keys with their values, for comparing."""
+    keys = sorted(client("KEYS", "*"))
+    return dict(zip(keys, client.pipeline([("DUMP", key) for key in keys])))
+
+
+class Partition:
+    """Calls of the scripts on one partition, with the arguments that most tests don't care about filled in."""
+
+    def __init__(self, client, scripts, number=0):
+        self.redis, self.scripts, self.prefix = client, scripts, "e:{%d}:" % number
+        self.entries = 0
+        self.now = int(time.time() * 1000)
+
+    def key(self, name):
+        return self.prefix + name
+
+    def eval(self, name, keys, *args):
+        return self.redis("EVALSHA", self.scripts[name], len(keys), *keys, *args)
+
+    def call(self, name, *args):
+        return self.eval(name, [self.key("e")], *args)
+
+    def epoch(self, epoch=EPOCH):
+        self.redis("SET", self.key("e"), epoch)
+
+    def fields(self, **given):
+        fields = {"class": "b", "flow": "acme/june", "accepted": self.now, "expires": self.now + 86400000, **given}
+        return [len(fields) * 2, *(str(text) for pair in fields.items() for text in pair)]
+
+    def enqueue(self, sid, groups, entry=None, part=0, rejected=0, weight="", **fields):
+        """groups: (destination, records) or (destination, keys, records)"""
+        if entry is None:
+            self.entries += 1
+            entry = f"{self.entries}-1"
+        flat = []
+        for dest, *rest in groups:
+            records = rest[-1]
+            flat += [dest, len(records), len(rest) - 1]
+            flat += records if len(rest) == 1 else [text for pair in zip(*rest) for text in pair]
+        return self.call("enqueue", entry, part, 600, 86400, 86400, sid, rejected, *self.fields(**fields), weight, *flat)
+
+    def jobs(self, sid, count, dest="a.test", first=0):
+        return [record(f"{sid}-{first + i:x}", f"u{first + i}@{dest}") for i in range(count)]
+
+    def lease(self, requests=(), discoveries=(), parks=(), epoch=EPOCH):
+        """Returns (class, destination, waiting, [(submission, flow, stream, pool, accepted, records)]) each."""
+        rows = []
+        for row in (parks, requests, discoveries):
+            rows += [len(row), *(text for item in row for text in item)]
+        reply = self.call("lease", epoch, "n1", 3600000, 86400, *rows)
+        if reply == "STALE":
+            return reply
+        visits, at = [], 1
+        while at < len(reply):
+            letter, dest, waiting, groups = reply[at:at + 4]
+            at, found = at + 4, []
+            for _ in range(groups):
+                count = reply[at + 5]
+                found.append((*reply[at:at + 5], reply[at + 6:at + 6 + count]))
+                at += 6 + count
+            visits.append((letter, dest, waiting, found))
+        return visits
+
+    def ack(self, acks, epoch=EPOCH):
+        """acks: (id, kind) with more arguments where they matter: unknown, due, record, event"""
+        flat = []
+        for job_id, kind, *more in acks:
+            more += [0, self.now, "", "{}"][len(more):]
+            flat += [job_id, job_id.rsplit("-", 1)[0], kind, *more]
+        return self.call("ack", epoch, 1000000, 86400, *flat)
+
+    def tick(self, most=100, room=200, last="0", keep="", epoch=EPOCH):
+        return self.call("tick", epoch, most, room, 86400, last, keep)
+
+    def walk(self, action, order, phase="x", cursor="0", entries=500, room=200, in_force=""):
+        return self.call("walk", action, json.dumps(order) if isinstance(order, dict) else order, phase, cursor, entries,
+                         room, 86400, 86400, in_force)
+
+    def walk_through(self, action, order, phases="xt", **limits):
+        """Sums of jobs and queues."""
+        sums = [0, 0]
+        for phase in phases:
+            cursor = None
+            while cursor != "0":
+                cursor, jobs, queues = self.walk(action, order, phase, cursor or "0", **limits)
+                sums = [sums[0] + jobs, sums[1] + queues]
+        return sums
+
+    def totals(self, key="n"):
+        values = self.redis("HGETALL", self.key(key))
+        return {name: int(value) for name, value in zip(values[::2], values[1::2]) if value.lstrip("-").isdigit()}
+
+    def events(self):
+        return [json.loads(entry[1][1]) for entry in self.redis("XRANGE", self.key("ev"), "-", "+")]
+
+
+def leased(visits):
+    """The records of a lease's reply."""
+    return [text for _, _, _, groups in visits for group in groups for text in group[5]]
+
+
+def ids(records):
+    return [text.split("\t")[0] for text in records]
+
+
+class Scripts(unittest.TestCase):
+    options = ()
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server(*cls.options)
+        cls.redis = cls.server.client
+        cls.scripts = load(cls.redis)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.stop()
+
+    def setUp(self):
+        self.redis("CONFIG", "SET", "maxmemory", 0)
+        self.redis("FLUSHALL")
+        self.partition = Partition(self.redis, self.scripts)
+        self.partition.epoch(EPOCH)
+
+    def exists(self, *names):
+        return self.redis("EXISTS", *map(self.partition.key, names))

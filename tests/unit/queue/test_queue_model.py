@@ -300,8 +300,9 @@ class Run:
     def some_filter(self):
         pick, order = self.random.choice, {}
         flow = pick(FLOWS)
+        before = pick([sub.at for sub in self.model.submissions.values()] or [self.model.now]) + pick([0, 1])
         for name, value, share in (("class", pick(CLASSES), 0.2), ("tenant", flow.split("/")[0], 0.3),
-                                   ("campaign", flow.split("/")[1], 0.2), ("before", self.model.now - 1000, 0.1),
+                                   ("campaign", flow.split("/")[1], 0.2), ("before", before, 0.15),
                                    ("destination", pick([*DESTINATIONS, "*.test", "*.b.test"]), 0.3),
                                    ("site", pick(["mx1.test", "*.host.test"]), 0.1)):
             if self.chance(share):
@@ -314,7 +315,7 @@ class Run:
         model, pick = self.model, self.random.choice
         if model.orders and self.chance(0.5):
             name = pick(sorted(model.orders))
-            if model.orders[name]["action"] in ("cancel", "purge") and self.chance(0.3):
+            if model.orders[name]["action"] != "move" and self.chance(0.3) and not model.orders[name].get("done"):
                 model.orders[name]["done"] = True
                 self.compare([("HSET", PREFIX + "a", name, dumps(model.orders[name]))], 0)
                 self.begin("link", {})
@@ -327,11 +328,12 @@ class Run:
         if len(model.orders) > 3:
             return
         self.last_order += 1
-        action = pick(["suspend", "suspend", "cancel", "purge", "move"])
-        order = {"id": f"o{self.last_order}", "action": action, "at": model.now * 1000 + self.last_order,
+        action = pick(["suspend", "suspend", "cancel", "purge", "move", "move", "move"])
+        order = {"id": f"o{self.last_order}", "action": action, "at": pick([1, -1]) * self.last_order + model.now * 1000,
                  **self.some_filter()}
         if action == "move":
-            order["pool"] = pick(["cold", "other"])
+            order["pool"] = f"pool{self.last_order}"
+            order.pop("site", None)
         if self.chance(0.5):
             order["reason"] = "an operator's"
         if action == "suspend" and self.chance(0.4):
