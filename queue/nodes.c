@@ -36,8 +36,8 @@ bool nodes_list(struct producer *producer, json_t **nodes, struct err *err)
             }
             int64_t silent = now_ms - json_integer_value(json_object_get(node, "seen_ms"));
             json_object_set_new(node, "silent_ms", json_integer(MAX_OF(silent, INT64_C(0))));
-            if (silent > NODE_GONE_MS)
-                json_object_set_new(node, "state", json_string("gone"));
+            json_object_set_new(node, "state",
+                                json_string(silent > NODE_GONE_MS ? "gone" : "live"));
             found[count++] = node;
         }
         qsort(found, count, sizeof *found, by_name);

@@ -9,6 +9,6 @@ struct producer;
 enum { NODE_GONE_MS = 10000 };
 
 /** All workers that were ever seen and not forgotten, by name: a JSON array of what they wrote
- * (node, worker, pid, host, version, partitions, leased, state), with "silent_ms" and, past
- * NODE_GONE_MS, the state "gone". */
+ * (node, worker, pid, host, version, partitions, leased), with "silent_ms" and "state": "live", or
+ * "gone" past NODE_GONE_MS. */
 MUST_USE bool nodes_list(struct producer *producer, json_t **nodes, struct err *err);

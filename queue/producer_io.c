@@ -334,7 +334,7 @@ struct producer_call *producer_pipeline_add_eval(struct producer *producer, enum
     char number[12];
     int len = snprintf(number, sizeof number, "%zu", key_count);
     struct producer_call *it = call_add(producer, keys[0], 3 + key_count + count);
-    it->call.durable = true;
+    it->call.durable = script != SCRIPT_SURVEY; /* which only reads */
     it->script = script;
     it->args[0] = SLICE("EVALSHA");
     it->args[2] = arena_copy(&producer->arena, slice_of(number, (size_t)len));

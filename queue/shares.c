@@ -104,9 +104,9 @@ static void join_send(struct queue *queue, bool leave)
     gethostname(host, sizeof host - 1);
     snprintf(id, sizeof id, "%s/%u", queue->node, queue->options.worker);
     snprintf(about, sizeof about,
-             "\"node\":\"%s\",\"worker\":%u,\"pid\":%ld,\"host\":\"%s\",\"partitions\":%u,"
-             "\"leased\":%llu",
-             queue->node, queue->options.worker, (long)getpid(), host,
+             "\"node\":\"%s\",\"worker\":%u,\"pid\":%ld,\"host\":\"%s\",\"version\":\"%s\","
+             "\"partitions\":%u,\"leased\":%llu",
+             queue->node, queue->options.worker, (long)getpid(), host, EILPOST_VERSION,
              queue->stats.partitions_owned, (unsigned long long)queue->stats.leased);
     snprintf(dead, sizeof dead, "%d", DEAD_MS);
     struct slice args[7] = {

@@ -9,8 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "dns/resolver.h"
 #include "engine/base/utf8.h"
-#include "engine/message/address.h"
 #include "queue/keys.h"
 #include "queue/producer.h"
 
@@ -269,8 +269,8 @@ static bool domain_make(const char *option, const char *text, char out[260], str
         out[at++] = '*';
         out[at++] = '.';
     }
-    size_t len = address_domain_ascii(domain, out + at);
-    if (len == 0)
+    size_t len;
+    if (!dns_name_normalise(domain, out + at, &len))
         return err_set(err, ERR_USAGE, "--%s '%s' isn't a domain", option, text);
     out[at + len] = '\0';
     return true;
