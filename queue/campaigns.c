@@ -327,8 +327,11 @@ static bool set_running(struct producer *producer, const struct campaign_view *v
 static bool resume_unordered(struct producer *producer, const struct campaign_command *command,
                              struct order_result *out, struct err *err)
 {
-    return give(producer, command, ORDER_SUSPEND, 0, out, err) &&
-           orders_resume(producer, out->id, command->by, command->reason, command->watch, out, err);
+    if (!give(producer, command, ORDER_SUSPEND, 0, out, err))
+        return false;
+    char id[sizeof out->id];
+    memcpy(id, out->id, sizeof id); /* `out` is written anew */
+    return orders_resume(producer, id, command->by, command->reason, command->watch, out, err);
 }
 
 bool campaign_resume(struct producer *producer, const struct campaign_command *command,
@@ -375,6 +378,17 @@ static bool log_setting(struct admin *admin, const struct campaign_command *comm
     return order_store_log_entry(admin, entry, err);
 }
 
+/* From its answer on nothing of it is leased but what is granted: an engine would begin with that a
+ * little later. */
+static bool meter(struct admin *admin, const char *flow, struct err *err)
+{
+    admin_reset(admin);
+    for (unsigned p = 0; p < admin->partitions; p++)
+        ADMIN_EVAL(admin, SCRIPT_GRANT, admin_key(admin, p, "e", SLICE("")), slice_str(flow),
+                   SLICE("on"), SLICE("0"), SLICE("0"), SLICE("0"));
+    return admin_run(admin, err);
+}
+
 static bool set_field(struct producer *producer, const struct campaign_command *command,
                       const char *name, json_t *value, struct err *err)
 {
@@ -388,6 +402,8 @@ static bool set_field(struct producer *producer, const struct campaign_command *
     json_t *fields = json_object();
     json_object_set(fields, name, value);
     bool ok = change_or_make(&admin, command->flow, fields, err);
+    if (ok && !json_is_null(value))
+        ok = meter(&admin, command->flow, err);
     if (ok)
         ok = log_setting(&admin, command, name, value, err);
     else

@@ -93,6 +93,7 @@ struct campaign {
         bool failed;
         struct campaign_call *calls; /* as above */
         int64_t accepted, ended, metered;
+        unsigned strayed; /* samples in a row that found it metered, and nobody wants it */
         int64_t last_ms, last_ended; /* the reading before; last_ms 0: none */
         int64_t active_ms, read_ms;
         struct redis_call write_call;

@@ -62,7 +62,10 @@ static void sample_complete(struct campaign *campaign)
                      known ? sample->last_ended : sample->ended);
     sample->last_ms = now;
     sample->last_ended = sample->ended;
-    if (sample->metered > 0)
+    /* Twice: what was just begun by an operator's command is known here a little later. */
+    sample->strayed =
+        sample->metered > 0 && campaign->meter.state == METER_OFF ? sample->strayed + 1 : 0;
+    if (sample->strayed > 1)
         meter_end(campaign);
 }
 
