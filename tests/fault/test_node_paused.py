@@ -62,7 +62,8 @@ class Case:
         for to, at in ended.items():
             later = [line for line in self.world.ledger.times.get(to, []) if line > paused + LATE_S]
             if len(later) > 1 or (at < resumed and any(line > resumed for line in later)):
-                found.append(to)
+                found.append(f"{to} at {[f'{line - paused:.2f}' for line in self.world.ledger.times[to]]} s after the pause began, "
+                             f"recorded at {at - paused:.2f}, the pause over at {resumed - paused:.2f}")
         return found
 
 
