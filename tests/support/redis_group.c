@@ -98,7 +98,7 @@ static void folder_make(struct test_group *group)
 
 /* ---- Sentinel ---- */
 
-static void sentinel_run(struct test_group *group, unsigned index)
+static void sentinel_run(struct test_group *group, unsigned index, const char *more)
 {
     char path[128];
     snprintf(path, sizeof path, "%s/sentinel%u.conf", group->folder, index);
@@ -106,10 +106,11 @@ static void sentinel_run(struct test_group *group, unsigned index)
     ck_assert_ptr_nonnull(file);
     group->sentinels[index].port = test_port();
     fprintf(file,
-            "bind 127.0.0.1\nport %d\ndir %s\nlogfile %s/sentinel%u.log\n"
+            "%s\nbind 127.0.0.1\n%s %d\ndir %s\nlogfile %s/sentinel%u.log\n"
             "sentinel monitor main 127.0.0.1 %d %u\n"
             "sentinel down-after-milliseconds main 2000\nsentinel failover-timeout main 2000\n",
-            group->sentinels[index].port, group->folder, group->folder, index, group->nodes[0].port,
+            more, more[0] ? "port 0\ntls-port" : "port", group->sentinels[index].port,
+            group->folder, group->folder, index, group->nodes[0].port,
             group->sentinel_count / 2 + 1);
     fclose(file);
     pid_t pid = group->sentinels[index].pid = fork();
@@ -162,7 +163,7 @@ void test_sentinel_start(struct test_group *group, unsigned nodes, unsigned sent
     for (unsigned i = 1; i < nodes; i++)
         test_redis_await(&group->nodes[i].redis, "master_link_status:up", "INFO replication");
     for (unsigned i = 0; i < sentinels; i++)
-        sentinel_run(group, i);
+        sentinel_run(group, i, "");
     for (unsigned i = 0; i < sentinels; i++)
         sentinel_wait(group, i);
     if (sentinels == 0) {
@@ -315,6 +316,20 @@ void test_tls_start(struct test_group *group, bool clients)
     options_fill(node, more);
     test_redis_start(&node->redis, node->options);
     snprintf(group->url, sizeof group->url, "rediss://127.0.0.1:%d", node->port);
+}
+
+void test_tls_sentinel_add(struct test_group *group, const char *password)
+{
+    char more[600];
+    const struct test_node *node = &group->nodes[0];
+    snprintf(more, sizeof more,
+             "tls-cert-file %s\ntls-key-file %s\ntls-ca-cert-file %s\ntls-auth-clients no\n"
+             "tls-replication yes\nrequirepass %s",
+             node->texts[1], node->texts[2], node->texts[3], password);
+    group->sentinel_count = 1;
+    sentinel_run(group, 0, more);
+    snprintf(group->url, sizeof group->url, "rediss+sentinel://127.0.0.1:%d/main",
+             group->sentinels[0].port);
 }
 
 /* ---- the end ---- */

@@ -38,6 +38,8 @@ void test_cluster_start(struct test_group *group);
  * folder/ca.pem; it asks for a client's certificate if `clients` says so (folder/client.pem and
  * client.key are one). folder/other.pem is a CA that has nothing to do with it. */
 void test_tls_start(struct test_group *group, bool clients);
+/** Adds a sentinel that speaks TLS only, too, and asks for `password`; `url` becomes its. */
+void test_tls_sentinel_add(struct test_group *group, const char *password);
 void test_group_stop(struct test_group *group);
 
 /** As test_redis_command(), over a connection of its own, since a failover ends others; "" when it

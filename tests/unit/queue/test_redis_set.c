@@ -426,6 +426,26 @@ START_TEST(tls_is_verified_unless_told_otherwise)
 }
 END_TEST
 
+START_TEST(sentinels_have_tls_and_a_password_of_their_own)
+{
+    test_tls_start(&group, false);
+    test_tls_sentinel_add(&group, "s3cret");
+    char url[700];
+    snprintf(url, sizeof url, "%s?ca=%s/ca.pem&name=redis.test&sentinel_password=s3cret", group.url,
+             group.folder);
+    start(url);
+    UNTIL(ups == 1);
+    ck_assert(write_key("x", "1", false));
+    stop();
+    snprintf(url, sizeof url, "%s?ca=%s/ca.pem&name=redis.test", group.url, group.folder);
+    start(url);
+    UNTIL(redis_set_failure(set)[0]);
+    ck_assert_ptr_nonnull(strstr(redis_set_failure(set), "NOAUTH"));
+    stop();
+    test_group_stop(&group);
+}
+END_TEST
+
 START_TEST(certificates_that_cannot_be_used_are_refused_at_the_start)
 {
     static const char *const urls[] = { "rediss://h?ca=/no/such/file",
@@ -514,7 +534,8 @@ int main(void)
                  certificates_that_cannot_be_used_are_refused_at_the_start);
     CASE(suite, "sentinel", sentinel_names_the_primary, an_unreachable_sentinel_is_passed_over,
          a_failover_is_followed_when_the_primary_dies,
-         a_failover_is_followed_when_the_primary_hangs, a_primary_that_was_demoted_is_left);
+         a_failover_is_followed_when_the_primary_hangs, a_primary_that_was_demoted_is_left,
+         sentinels_have_tls_and_a_password_of_their_own);
     CASE(suite, "cluster", each_key_goes_to_its_primary, a_cluster_failover_moves_its_keys_only,
          a_slot_that_moved_is_found_again, a_cluster_is_found_through_any_seed);
     CASE(suite, "replicas", durable_calls_wait_for_the_replicas,
