@@ -109,7 +109,7 @@ int command_queue_list(int argc, char **argv)
     };
     unsigned operands;
     int code;
-    enum survey_by by;
+    enum survey_by by = SURVEY_DESTINATION;
     struct err err = { 0 };
     json_t *survey = NULL;
     if (!operation_begin(&operation, &usage, argc, argv, &operands, &code))

@@ -370,6 +370,11 @@ void stream_init(struct stream *stream, struct ring *ring, const struct stream_e
     ring_socket_init(&stream->socket, ring, &socket_events);
 }
 
+void stream_timely(struct stream *stream)
+{
+    ring_socket_timely(&stream->socket);
+}
+
 void stream_connect(struct stream *stream, const struct sockaddr *peer, socklen_t peer_len,
                     const struct sockaddr *source, socklen_t source_len)
 {

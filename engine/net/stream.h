@@ -65,6 +65,8 @@ struct stream {
 
 /** Prepares the structure; needs no close as long as nothing else is called. */
 void stream_init(struct stream *stream, struct ring *ring, const struct stream_events *events);
+/** Its flights leave in time or fail, see ring_socket_timely(). */
+void stream_timely(struct stream *stream);
 /** Starts connecting; receiving starts with the connection. Failure comes as `ended` with
  * STREAM_END_CONNECT_FAILED. The addresses are copied; `source` may be NULL. */
 void stream_connect(struct stream *stream, const struct sockaddr *peer, socklen_t peer_len,

@@ -167,14 +167,16 @@ void ring_socket_receive(struct ring_socket *socket);
 /** Stops receiving, for back-pressure; up to one turn's worth may still arrive.
  * ring_socket_receive() goes on. */
 void ring_socket_pause(struct ring_socket *socket);
-/** A flight that leaves later than this after its turn began isn't sent but fails: whoever decided
- * to send it (queue_commit(), whose margin is wider) couldn't know. */
+/** A flight of a timely socket that would leave later than this after its turn began isn't sent but
+ * fails: whoever decided to send it (queue_commit(), whose margin is wider) couldn't know. */
 #define RING_STALL_MS 1400
+/** Makes it one, until it's closed. */
+void ring_socket_timely(struct ring_socket *socket);
 
 /** Sends all of the vectors as one flight; at most one flight at a time (see ring_socket_sending).
  * The iovec array and what it points to belong to the caller and must stay as they are until
- * `sent`; the ring may change the array's entries. It leaves at the end of the turn, or fails when
- * that took longer than RING_STALL_MS. */
+ * `sent`; the ring may change the array's entries. It leaves at the end of the turn, or, on a
+ * timely socket, fails when that took longer than RING_STALL_MS. */
 void ring_socket_send(struct ring_socket *socket, struct iovec *iov, unsigned count);
 bool ring_socket_sending(const struct ring_socket *socket);
 /** Acknowledge at once what was just received (TCP_QUICKACK, not sticky; LIMITS 2.6). Cheap, best

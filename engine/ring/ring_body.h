@@ -62,6 +62,7 @@ enum socket_flag {
     SOCKET_FIN = 1 << 3,       /* shut down after the flight */
     SOCKET_TCP = 1 << 4,
     SOCKET_RESET = 1 << 5,
+    SOCKET_TIMELY = 1 << 6, /* its flights leave in time or not at all */
     /* the bodies' own */
     SOCKET_ARMED = 1 << 8,      /* io_uring: a multishot receive is under way */
     SOCKET_CANCELLING = 1 << 9, /* io_uring: … and is being cancelled */

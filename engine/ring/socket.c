@@ -53,6 +53,11 @@ void ring_socket_pause(struct ring_socket *socket)
         socket->ring->ops->receive(socket);
 }
 
+void ring_socket_timely(struct ring_socket *socket)
+{
+    socket->flags |= SOCKET_TIMELY;
+}
+
 void ring_socket_send(struct ring_socket *socket, struct iovec *iov, unsigned count)
 {
     assert(socket->state == SOCKET_OPEN && (socket->flags & SOCKET_SENDING) == 0 && count > 0);
@@ -181,7 +186,8 @@ void ring_work_start(struct ring *ring)
         socket->work &= (uint8_t) ~(WORK_SEND | WORK_ACK);
         if ((work & WORK_ACK) && (socket->flags & SOCKET_SENDING) == 0)
             ring->ops->quickack(socket);
-        if ((work & WORK_SEND) && stalled && (socket->flags & SOCKET_SENDING)) {
+        if ((work & WORK_SEND) && stalled && (socket->flags & SOCKET_SENDING) &&
+            (socket->flags & SOCKET_TIMELY)) {
             RING_COUNT(ring, held_back);
             socket->error = EBADF;
             socket->work |= WORK_SENT;

@@ -79,7 +79,11 @@ static void uring_hold_back(struct ring_uring *self)
     struct io_uring_sq *sq = &self->uring.sq;
     for (unsigned at = sq->sqe_head; at != sq->sqe_tail; at++) {
         struct io_uring_sqe *entry = &sq->sqes[at & *sq->kring_mask];
-        if ((entry->user_data >> URING_OP_SHIFT & 15) == OP_SEND) {
+        if ((entry->user_data >> URING_OP_SHIFT & 15) != OP_SEND)
+            continue;
+        uint32_t slot = (uint32_t)entry->user_data & ((1U << URING_OP_SHIFT) - 1);
+        const struct ring_socket *socket = self->ring.slots[slot].object;
+        if (socket && (socket->flags & SOCKET_TIMELY)) {
             entry->fd = -1;
             RING_COUNT(&self->ring, held_back);
         }

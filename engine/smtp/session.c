@@ -386,6 +386,7 @@ struct smtp_session *smtp_session_create(struct ring *ring,
     smtp_reply_parser_init(&session->parser, options->limits);
     session->parser.line = on_reply_line;
     stream_init(&session->stream, ring, &stream_events);
+    stream_timely(&session->stream); /* for the fence: see `commit` */
     ring_task_init(&session->pump, session_pump);
     ring_timer_init(&session->timer, on_timer);
     return session;

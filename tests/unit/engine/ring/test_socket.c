@@ -359,16 +359,20 @@ START_TEST(a_flight_to_a_peer_that_goes_away_fails)
 END_TEST
 
 /* As if the process had been stopped between the decision to send and the system call. */
-START_TEST(a_flight_that_would_leave_late_fails_instead)
+START_TEST(a_timely_flight_that_would_leave_late_fails_instead)
 {
     struct stage *stage = stage_on(_i);
     struct end *client = world_pair(&stage->world), *server = stage->world.accepted;
+    ring_socket_timely(&client->socket);
     end_send(client, "stale", 5);
+    end_send(server, "patient", 7);
     struct timespec stalled = { .tv_sec = 1 + RING_STALL_MS / 1000 };
     nanosleep(&stalled, NULL);
     TURN_UNTIL(stage->world.ring, client->sent);
     ck_assert_int_eq(client->send_error, EBADF);
     ck_assert_uint_eq(ring_stats(stage->world.ring)->held_back, 1);
+    TURN_UNTIL(stage->world.ring, client->received == 7);
+    ck_assert_int_eq(server->send_error, 0);
     end_send(client, "fresh", 5);
     TURN_UNTIL(stage->world.ring, server->received > 0);
     ck_assert_uint_eq(server->received, 5);
@@ -584,13 +588,14 @@ int main(void)
               a_reset_is_reported_as_such_after_the_bytes_before_it, quickack_does_no_harm,
               an_adopted_descriptor_may_be_nonblocking);
     add_case(suite, "tcp and unix", &both);
-    CASE_LOOP(
-        both, CASES, a_refused_connect_says_so, no_descriptor_left_fails_through_connected,
-        a_socket_never_opened_can_be_closed_and_one_closed_be_used_again,
-        a_large_flight_of_many_vectors_comes_back_whole, small_flights_keep_their_order,
-        an_empty_flight_is_sent_at_once, a_flight_ends_before_its_answer_arrives,
-        a_half_closed_peer_can_still_be_sent_to, a_shutdown_while_connecting_follows_the_connection,
-        a_flight_to_a_peer_that_goes_away_fails, a_flight_that_would_leave_late_fails_instead);
+    CASE_LOOP(both, CASES, a_refused_connect_says_so, no_descriptor_left_fails_through_connected,
+              a_socket_never_opened_can_be_closed_and_one_closed_be_used_again,
+              a_large_flight_of_many_vectors_comes_back_whole, small_flights_keep_their_order,
+              an_empty_flight_is_sent_at_once, a_flight_ends_before_its_answer_arrives,
+              a_half_closed_peer_can_still_be_sent_to,
+              a_shutdown_while_connecting_follows_the_connection,
+              a_flight_to_a_peer_that_goes_away_fails,
+              a_timely_flight_that_would_leave_late_fails_instead);
     CASE_LOOP(both, CASES, a_paused_socket_holds_its_peer_back_until_it_goes_on,
               an_end_that_came_while_paused_is_told_afterwards,
               a_socket_can_be_closed_while_it_sends_and_receives,
