@@ -28,8 +28,12 @@ const char *dns_type_name(enum dns_type type)
         return "A";
     case DNS_TYPE_MX:
         return "MX";
+    case DNS_TYPE_TXT:
+        return "TXT";
     case DNS_TYPE_AAAA:
         return "AAAA";
+    case DNS_TYPE_TLSA:
+        return "TLSA";
     }
     return "?";
 }
@@ -40,6 +44,7 @@ static void failed(struct dns_answer *out, const char *text)
     out->text = text;
     out->count = 0;
     out->has_ttl = false;
+    out->authenticated = false;
 }
 
 /* A TTL with its top bit set counts as zero (RFC 2181, 8). */
@@ -218,6 +223,13 @@ static void mx_insert(struct dns_answer *out, uint16_t preference, struct slice 
     out->count = at + behind + 1;
 }
 
+/* RFC 6761, 6.3: names of whoever asks, not of a mail exchanger. */
+static bool is_localhost(struct slice host)
+{
+    return slice_eq(host, SLICE("localhost")) || slice_ends_with(host, SLICE(".localhost")) ||
+           slice_eq(host, SLICE("localhost.localdomain"));
+}
+
 /* `nulls` counts targets that are the root: alone it is the null MX (RFC 7505, 3), whatever its
  * preference. */
 static bool mx_take(ns_msg *msg, const ns_rr *rr, struct dns_answer *out, unsigned *nulls)
@@ -233,7 +245,7 @@ static bool mx_take(ns_msg *msg, const ns_rr *rr, struct dns_answer *out, unsign
     if (target[0] == '\0')
         (*nulls)++;
     if (!dns_name_is_host(slice_str(target)) ||
-        !dns_name_normalise(slice_str(target), host, &len)) {
+        !dns_name_normalise(slice_str(target), host, &len) || is_localhost(slice_of(host, len))) {
         out->dropped++;
         return true;
     }
@@ -251,6 +263,47 @@ static bool address_take(const ns_rr *rr, enum dns_type type, struct dns_answer 
     return true;
 }
 
+/* RFC 1035, 3.3.14: strings, each with a byte for its length. */
+static bool text_is_well_formed(struct slice data)
+{
+    if (data.len == 0)
+        return false;
+    while (data.len > 0) {
+        size_t len = (unsigned char)data.ptr[0];
+        if (len + 1 > data.len)
+            return false;
+        data = slice_skip(data, len + 1);
+    }
+    return true;
+}
+
+static bool record_take(const ns_rr *rr, enum dns_type type, struct dns_answer *out)
+{
+    struct slice data = slice_of(ns_rr_rdata(*rr), ns_rr_rdlen(*rr));
+    /* RFC 6698, 2.1: three numbers, and what the certificate is compared with. */
+    if (type == DNS_TYPE_TLSA ? data.len < 4 : !text_is_well_formed(data))
+        return false;
+    if (out->count < DNS_RECORD_MAX)
+        out->record[out->count++] = data;
+    return true;
+}
+
+static bool take(ns_msg *msg, const ns_rr *rr, enum dns_type type, struct dns_answer *out,
+                 unsigned *nulls)
+{
+    switch (type) {
+    case DNS_TYPE_MX:
+        return mx_take(msg, rr, out, nulls);
+    case DNS_TYPE_A:
+    case DNS_TYPE_AAAA:
+        return address_take(rr, type, out);
+    case DNS_TYPE_TLSA:
+    case DNS_TYPE_TXT:
+        return record_take(rr, type, out);
+    }
+    return false;
+}
+
 static const char *records_take(ns_msg *msg, enum dns_type type, struct slice name,
                                 struct dns_answer *out, unsigned *nulls)
 {
@@ -261,9 +314,7 @@ static const char *records_take(ns_msg *msg, enum dns_type type, struct slice na
         if ((int)ns_rr_type(rr) != (int)type || ns_rr_class(rr) != ns_c_in ||
             !name_is(ns_rr_name(rr), name))
             continue;
-        bool ok =
-            type == DNS_TYPE_MX ? mx_take(msg, &rr, out, nulls) : address_take(&rr, type, out);
-        if (!ok)
+        if (!take(msg, &rr, type, out, nulls))
             return "malformed record";
         ttl_lower(out, ttl_of(ns_rr_ttl(rr)));
     }
@@ -282,12 +333,16 @@ void dns_answer_parse(struct slice packet, enum dns_type type, struct slice name
 {
     struct cname cnames[CNAMES_SEEN_MAX];
     unsigned cname_count = 0, nulls = 0;
+    const struct slice asked = name;
+    size_t canonical_len;
     ns_msg msg;
     out->status = DNS_OK;
     out->has_ttl = false;
     out->ttl_s = 0;
     out->text = "";
     out->count = out->dropped = 0;
+    out->authenticated = false;
+    out->canonical[0] = '\0';
 
     if (packet.len > NS_MAXMSG ||
         ns_initparse((const u_char *)packet.ptr, (int)packet.len, &msg) != 0)
@@ -308,6 +363,9 @@ void dns_answer_parse(struct slice packet, enum dns_type type, struct slice name
         wrong = cnames_follow(cnames, cname_count, &name, out);
     if (wrong)
         return failed(out, wrong);
+    out->authenticated = ns_msg_getflag(msg, ns_f_ad) != 0;
+    if (name.ptr != asked.ptr && !dns_name_normalise(name, out->canonical, &canonical_len))
+        out->canonical[0] = '\0';
     if (rcode == ns_r_nxdomain)
         return negative(&msg, DNS_NXDOMAIN, "NXDOMAIN", out);
     wrong = records_take(&msg, type, name, out, &nulls);

@@ -48,14 +48,31 @@ void dns_cache_free(struct dns_cache *cache)
     map_free(&cache->map);
 }
 
-void *dns_cache_get(struct dns_cache *cache, struct slice key, int64_t now_ms)
+static void *used(struct dns_cache *cache, struct dns_cached *entry)
 {
-    struct dns_cached *entry = map_get(&cache->map, key);
-    if (!entry || entry->expires_ms <= now_ms)
-        return NULL;
     list_remove(&entry->node);
     list_push_front(&cache->lru, &entry->node);
     return entry->value;
+}
+
+void *dns_cache_get(struct dns_cache *cache, struct slice key, int64_t now_ms)
+{
+    struct dns_cached *entry = map_get(&cache->map, key);
+    return entry && entry->expires_ms > now_ms ? used(cache, entry) : NULL;
+}
+
+void *dns_cache_stale(struct dns_cache *cache, struct slice key, int64_t now_ms)
+{
+    struct dns_cached *entry = map_get(&cache->map, key);
+    return entry && entry->expires_ms <= now_ms && entry->useless_ms > now_ms ? used(cache, entry)
+                                                                              : NULL;
+}
+
+void dns_cache_extend(struct dns_cache *cache, struct slice key, int64_t expires_ms)
+{
+    struct dns_cached *entry = map_get(&cache->map, key);
+    if (entry)
+        entry->expires_ms = MIN_OF(expires_ms, entry->useless_ms);
 }
 
 void dns_cache_put(struct dns_cache *cache, struct slice key, void *value, size_t bytes,
@@ -66,13 +83,14 @@ void dns_cache_put(struct dns_cache *cache, struct slice key, void *value, size_
         entry_drop(cache, entry);
     for (int i = 0; i < SWEEP_PER_PUT; i++) {
         entry = oldest(cache);
-        if (entry && entry->expires_ms <= now_ms)
+        if (entry && entry->useless_ms <= now_ms)
             entry_drop(cache, entry);
     }
     entry = mem_alloc(sizeof *entry + key.len);
     *entry =
         (struct dns_cached){ .value = value,
                              .expires_ms = expires_ms,
+                             .useless_ms = expires_ms + cache->keep_ms,
                              .bytes = bytes + sizeof *entry + key.len + sizeof(struct map_entry),
                              .key_len = key.len };
     memcpy(entry->key, key.ptr, key.len);

@@ -9,13 +9,14 @@ struct dns_cache {
     struct list lru; /* most recently used in front */
     size_t bytes, bytes_max;
     unsigned entries_max;
+    int64_t keep_ms; /* how long past its end an entry may be of use; 0, or set after init */
     void (*release)(struct slice key, void *value);
 };
 
 struct dns_cached {
     struct list node;
     void *value;
-    int64_t expires_ms;
+    int64_t expires_ms, useless_ms;
     size_t bytes; /* all that the entry costs */
     size_t key_len;
     char key[];
@@ -29,6 +30,10 @@ void dns_cache_free(struct dns_cache *cache);
 /** The value, still the cache's, or NULL when there's none or its time is over. An entry whose time
  * is over stays until it's replaced or pushed out. */
 void *dns_cache_get(struct dns_cache *cache, struct slice key, int64_t now_ms);
+/** The value whose time is over, for less than keep_ms since then; as a use. NULL: none. */
+void *dns_cache_stale(struct dns_cache *cache, struct slice key, int64_t now_ms);
+/** Gives a value more time. It's of use for no longer than it was. */
+void dns_cache_extend(struct dns_cache *cache, struct slice key, int64_t expires_ms);
 /** Takes `value` over, in place of what the key had. May release it at once if it alone is over the
  * bound. */
 void dns_cache_put(struct dns_cache *cache, struct slice key, void *value, size_t bytes,

@@ -11,8 +11,9 @@
  * c-ares owns the sockets and says through its callback what it waits for; each has a poll on the
  * ring while it's open. Without ARES_FLAG_STAYOPEN they're closed whenever nothing is in flight, so
  * that the source port, which with the id is all that keeps a forged answer out, changes all the
- * time. Questions are made by hand, with an id from the system's generator and an EDNS buffer of
- * 1232 bytes: the largest that is never fragmented.
+ * time. Questions are made by hand, with an id from the system's generator, their letters in upper
+ * and lower case at random (as draft-vixie-dnsext-dns0x20 has it: one more thing that a forged
+ * answer has to get right), and an EDNS buffer of 1232 bytes: the largest that is never fragmented.
  *
  * Questions leave in step with the server, or a burst of them would overrun its socket's buffer
  * (the default holds some 270 small datagrams), and what was lost there comes back as a time-out
@@ -38,11 +39,18 @@
 #define TICK_MS_MIN 5
 #define YOUNG_MAX 64 /* per worker, several of which may share a server */
 #define YOUNG_MS 50
+#define CASE_TRIALS 8 /* answers in other letters from the start: that server changes them */
+#define FLAGS_AD 0x20 /* in the header's fourth byte */
+#define OPT_DO 0x80   /* in the OPT record's fourth byte from its end, which is the packet's */
+
+enum letters { LETTERS_UNKNOWN, LETTERS_KEPT, LETTERS_CHANGED };
 
 struct dns_server {
     struct dns_channel *channel;
     ares_channel ares;
     unsigned in_flight;
+    enum letters letters; /* how names come back */
+    unsigned letters_wrong;
     bool plain;          /* answered FORMERR to EDNS */
     bool unreachable;    /* said the system; what is in flight to it is to be cancelled */
     struct list sockets; /* open ones */
@@ -60,11 +68,16 @@ struct dns_attempt {
     int64_t sent_ms;
     struct dns_query *query; /* NULL: cancelled */
     struct dns_server *server;
+    uint8_t name_len;
+    char name[256]; /* as it was sent, in wire form */
 };
 
 struct dns_channel {
     struct ring *ring;
-    unsigned tries, server_count;
+    bool validated;
+    unsigned tries, server_count, per_second;
+    double tokens; /* attempts that may leave at once */
+    int64_t tokens_ms;
     unsigned preferred; /* the server asked first */
     unsigned in_flight;
     unsigned sockets; /* whose polls aren't given back yet */
@@ -160,11 +173,41 @@ static uint16_t id_next(struct dns_channel *channel)
     return channel->ids[--channel->ids_left];
 }
 
+/* Bits for the letters, from the same source. */
+static void letters_mix(struct dns_channel *channel, unsigned char *name, size_t len)
+{
+    uint16_t bits = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (i % 16 == 0)
+            bits = id_next(channel);
+        bool letter = name[i] >= 'a' && name[i] <= 'z'; /* no label's length is as high */
+        if (letter && (bits >> i % 16 & 1))
+            name[i] -= 'a' - 'A';
+    }
+}
+
+/* Whether the question comes back in the letters in which it was sent. A server that has never
+ * given them back is one that changes them all; one that has is held to it. */
+static bool letters_match(struct dns_server *server, const struct dns_attempt *attempt,
+                          struct slice packet)
+{
+    if (packet.len < NS_HFIXEDSZ + (size_t)attempt->name_len)
+        return true; /* no question at all: for the parser to refuse */
+    if (memcmp(packet.ptr + NS_HFIXEDSZ, attempt->name, attempt->name_len) == 0) {
+        server->letters = LETTERS_KEPT;
+        return true;
+    }
+    if (server->letters == LETTERS_UNKNOWN && ++server->letters_wrong == CASE_TRIALS)
+        server->letters = LETTERS_CHANGED;
+    return server->letters == LETTERS_CHANGED;
+}
+
 static void failure(struct dns_answer *answer, enum dns_status status, const char *text)
 {
     answer->status = status;
-    answer->has_ttl = false;
+    answer->has_ttl = answer->authenticated = false;
     answer->text = text;
+    answer->canonical[0] = '\0';
     answer->count = answer->dropped = 0;
 }
 
@@ -235,6 +278,8 @@ static void attempt_done(void *user, int status, int timeouts, unsigned char *by
     struct dns_server *server = attempt->server;
     struct dns_channel *channel = server->channel;
     struct dns_answer answer;
+    struct slice packet = slice_of(bytes, bytes && len > 0 ? (size_t)len : 0);
+    bool same_letters = packet.len == 0 || letters_match(server, attempt, packet);
     young_remove(channel, attempt);
     free(attempt);
     server->in_flight--;
@@ -246,7 +291,7 @@ static void attempt_done(void *user, int status, int timeouts, unsigned char *by
     if (!query)
         return;
     query->attempt = NULL;
-    if (!bytes || len <= 0) {
+    if (packet.len == 0) {
         bool late = status == ARES_ETIMEOUT;
         failure(&answer, late ? DNS_TIMEOUT : DNS_FAILED,
                 late ? "no answer in time" : "DNS server unreachable");
@@ -259,7 +304,11 @@ static void attempt_done(void *user, int status, int timeouts, unsigned char *by
         attempt_lost(channel, query, &answer);
         return;
     }
-    struct slice packet = slice_of(bytes, (size_t)len);
+    if (!same_letters) {
+        failure(&answer, DNS_FAILED, "answer to a question in other letters");
+        attempt_lost(channel, query, &answer);
+        return;
+    }
     if (is_formerr(packet) && !server->plain) { /* a server from before EDNS: once more without */
         server->plain = true;
         send_again(channel, query);
@@ -270,6 +319,31 @@ static void attempt_done(void *user, int status, int timeouts, unsigned char *by
         attempt_failed(channel, query, &answer);
     else
         query->answered(query, &answer);
+}
+
+/* Completes the question that c-ares has made, and keeps what its answer has to match. */
+static struct dns_attempt *attempt_create(struct dns_channel *channel, struct dns_query *query,
+                                          unsigned char *bytes, int len)
+{
+    struct dns_attempt *attempt = mem_alloc(sizeof *attempt);
+    struct dns_server *server = &channel->servers[query->server];
+    attempt->query = query;
+    attempt->server = server;
+    attempt->sent_ms = ring_now_ms(channel->ring);
+    list_init(&attempt->node);
+    unsigned char *name = bytes + NS_HFIXEDSZ;
+    size_t name_len = strlen((const char *)name) + 1; /* the root's label ends it */
+    assert(name_len < sizeof attempt->name);
+    if (server->letters != LETTERS_CHANGED)
+        letters_mix(channel, name, name_len);
+    attempt->name_len = (uint8_t)name_len;
+    memcpy(attempt->name, name, name_len);
+    if (channel->validated) {
+        bytes[3] |= FLAGS_AD;
+        if (!server->plain)
+            bytes[len - 4] |= OPT_DO;
+    }
+    return attempt;
 }
 
 static void attempt_start(struct dns_channel *channel, struct dns_query *query)
@@ -288,10 +362,7 @@ static void attempt_start(struct dns_channel *channel, struct dns_query *query)
         query->answered(query, &answer);
         return;
     }
-    struct dns_attempt *attempt = mem_alloc(sizeof *attempt);
-    *attempt = (struct dns_attempt){ .query = query,
-                                     .server = server,
-                                     .sent_ms = ring_now_ms(channel->ring) };
+    struct dns_attempt *attempt = attempt_create(channel, query, bytes, len);
     list_push_back(&channel->young, &attempt->node);
     channel->young_count++;
     query->attempt = attempt;
@@ -302,6 +373,21 @@ static void attempt_start(struct dns_channel *channel, struct dns_query *query)
         ring_timer_start(channel->ring, &channel->tick, channel->tick_ms);
     ares_send(server->ares, bytes, len, attempt_done, attempt);
     ares_free_string(bytes);
+}
+
+/* Takes the right to send one question; or says in how many milliseconds there will be one. */
+static int64_t token_take(struct dns_channel *channel, int64_t now)
+{
+    if (channel->per_second == 0)
+        return 0;
+    double rate = channel->per_second / 1000.0;
+    double most = MAX_OF(rate * YOUNG_MS, 1.0); /* no longer bursts than the pace has anyway */
+    channel->tokens = MIN_OF(channel->tokens + (double)(now - channel->tokens_ms) * rate, most);
+    channel->tokens_ms = now;
+    if (channel->tokens < 1)
+        return (int64_t)((1 - channel->tokens) / rate) + 1;
+    channel->tokens--;
+    return 0;
 }
 
 static void queue_advance(struct dns_channel *channel)
@@ -316,6 +402,11 @@ static void queue_advance(struct dns_channel *channel)
                 return;
             }
             young_remove(channel, oldest);
+        }
+        int64_t wait = token_take(channel, now);
+        if (wait > 0) {
+            ring_timer_start(channel->ring, &channel->pace, wait);
+            return;
         }
         attempt_start(channel, LIST_ENTRY(list_pop_front(&channel->queue), struct dns_query, node));
     }
@@ -402,6 +493,9 @@ bool dns_channel_create(struct dns_channel **out, struct ring *ring,
     struct dns_channel *channel = mem_zalloc(sizeof *channel);
     channel->ring = ring;
     channel->tries = options->tries;
+    channel->per_second = options->per_second;
+    channel->validated = options->validated;
+    channel->tokens_ms = ring_now_ms(ring);
     channel->tick_ms = MIN_OF((int64_t)options->timeout_ms / 4, TICK_MS_MAX);
     channel->tick_ms = MAX_OF(channel->tick_ms, TICK_MS_MIN);
     list_init(&channel->queue);

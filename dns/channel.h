@@ -10,6 +10,8 @@ struct dns_channel_options {
     const char *servers; /* as in struct dns_options */
     unsigned timeout_ms; /* per attempt */
     unsigned tries;      /* attempts in all, but never fewer than there are servers */
+    unsigned per_second; /* attempts; 0: no limit */
+    bool validated;      /* ask for DNSSEC's verdict: the AD bit */
 };
 
 /** A question, the caller's memory until answered or cancelled. */

@@ -84,6 +84,14 @@ static struct smtp_reply reply_of_route(const struct path *path, const struct dn
         if (path->own_route)
             return smtp_reply_local(SMTP_PHASE_DNS, 550, (struct smtp_enhanced){ 5, 1, 2 }, text);
         break;
+    case DNS_LOOP:
+        if (path->own_route)
+            return smtp_reply_local(SMTP_PHASE_DNS, 550, (struct smtp_enhanced){ 5, 4, 6 }, text);
+        break;
+    case DNS_REFUSED:
+        if (path->own_route)
+            return smtp_reply_local(SMTP_PHASE_DNS, 550, (struct smtp_enhanced){ 5, 4, 4 }, text);
+        break;
     case DNS_OK:
     case DNS_FAILED:
     case DNS_TIMEOUT:

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -174,6 +175,11 @@ static bool query_parse(const uint8_t *bytes, size_t len, struct dnsd_query *out
     out->name[text ? text - 1 : 0] = '\0';
     if (at + 5 > len)
         return false;
+    memcpy(out->asked, out->name, sizeof out->asked);
+    for (char *c = out->name; *c; c++)
+        *c = (char)tolower((unsigned char)*c);
+    out->ad = bytes[3] & 0x20;
+    out->dnssec_ok = get16(bytes + 10) == 1 && bytes[len - 4] & 0x80;
     out->id = (uint16_t)get16(bytes);
     out->type = (uint16_t)get16(bytes + at + 1);
     out->edns = get16(bytes + 10) == 1;
@@ -197,6 +203,16 @@ static void query_count(struct dnsd *dnsd, struct dnsd_query *query)
     pthread_mutex_unlock(&dnsd->lock);
 }
 
+/* A server gives the question back in the letters in which it came. */
+static void letters_restore(struct dnsd_packet *reply, const struct dnsd_query *query)
+{
+    uint8_t wire[256];
+    size_t len = dnsd_name_put(wire, query->name);
+    if (reply->len < 12 + len || memcmp(reply->bytes + 12, wire, len) != 0)
+        return;
+    dnsd_name_put(reply->bytes + 12, query->asked);
+}
+
 static enum dnsd_action respond(struct dnsd *dnsd, const uint8_t *bytes, size_t len, bool tcp)
 {
     struct dnsd_query query = { .tcp = tcp };
@@ -204,7 +220,10 @@ static enum dnsd_action respond(struct dnsd *dnsd, const uint8_t *bytes, size_t 
         return DNSD_DROP;
     query_count(dnsd, &query);
     dnsd_packet_start(&dnsd->reply, query.id, DNSD_NOERROR, query.name, query.type);
-    return dnsd->handler(dnsd->user, &query, &dnsd->reply);
+    enum dnsd_action action = dnsd->handler(dnsd->user, &query, &dnsd->reply);
+    if (action == DNSD_SEND)
+        letters_restore(&dnsd->reply, &query);
+    return action == DNSD_SEND_AS_IS ? DNSD_SEND : action;
 }
 
 static void serve_udp(struct dnsd *dnsd)

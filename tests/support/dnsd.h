@@ -7,7 +7,15 @@
 
 /* ---- packets ---- */
 
-enum { DNSD_A = 1, DNSD_CNAME = 5, DNSD_SOA = 6, DNSD_MX = 15, DNSD_TXT = 16, DNSD_AAAA = 28 };
+enum {
+    DNSD_A = 1,
+    DNSD_CNAME = 5,
+    DNSD_SOA = 6,
+    DNSD_MX = 15,
+    DNSD_TXT = 16,
+    DNSD_AAAA = 28,
+    DNSD_TLSA = 52,
+};
 enum { DNSD_NOERROR, DNSD_FORMERR, DNSD_SERVFAIL, DNSD_NXDOMAIN, DNSD_NOTIMP, DNSD_REFUSED };
 enum dnsd_section { DNSD_ANSWER, DNSD_AUTHORITY, DNSD_ADDITIONAL };
 
@@ -42,13 +50,16 @@ struct dnsd;
 
 struct dnsd_query {
     uint16_t id, type;
-    char name[256]; /* as asked, dotted */
+    char name[256];  /* dotted, in lower case */
+    char asked[256]; /* as it came */
     bool tcp, edns;
-    unsigned seen; /* queries of this name and type before this one */
+    bool ad, dnssec_ok; /* flags of the question */
+    unsigned seen;      /* queries of this name and type before this one */
 };
 
 enum dnsd_action {
-    DNSD_SEND,
+    DNSD_SEND, /* with the question as it came, if it's the one that was asked */
+    DNSD_SEND_AS_IS,
     DNSD_DROP,  /* no answer */
     DNSD_CLOSE, /* TCP: close the connection; UDP: no answer */
 };

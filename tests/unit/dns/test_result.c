@@ -17,7 +17,7 @@ static struct dns_route *route(unsigned count, const uint16_t *preferences)
         answer.mx[i].len =
             (uint8_t)snprintf(answer.mx[i].name, sizeof answer.mx[i].name, "mx%u.example", i);
     }
-    return dns_route_from_answer(&answer, 1);
+    return dns_route_from_answer(&answer, answer.count, 1);
 }
 
 static struct rng random_start(const char *test)
@@ -113,7 +113,7 @@ START_TEST(families_take_turns_starting_with_ipv6)
         v6.list[i].v6.s6_addr[15] = (uint8_t)i;
         v4.list[i].v4.s_addr = htonl(i);
     }
-    struct dns_addresses *addresses = dns_addresses_merge(&v6, &v4, 77);
+    struct dns_addresses *addresses = dns_addresses_merge(&v6, &v4, SLICE("host.example"), 77);
     ck_assert_uint_eq(addresses->count, strlen(merges[_i].order));
     ck_assert_int_eq(addresses->expires_ms, 77);
     unsigned next6 = 0, next4 = 0;
