@@ -36,6 +36,8 @@ static bool policy_add(struct ways *ways, const char *name, enum deliver_tls_mod
     struct tls_context_options options = {
         .verify = mode == DELIVER_TLS_VERIFIED ? TLS_VERIFY_NAME : TLS_VERIFY_NONE,
         .min_version = own_or(own->min_version, common->min_version),
+        .ciphers = own_or(own->ciphers, common->ciphers),
+        .suites = own_or(own->suites, common->suites),
         .ca_file = own_or(own->ca_file, common->ca_file),
         .cert_file = own_or(own->cert_file, common->cert_file),
         .key_file = own_or(own->key_file, common->key_file),

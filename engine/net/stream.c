@@ -95,6 +95,7 @@ static void tell_eof(struct stream *stream, const char *text)
 static void tls_fail(struct stream *stream)
 {
     stream->tls->failure.end = STREAM_END_TLS_FAILED;
+    stream->tls->failure.problem = stream->tls->filter.problem;
     stream->state = STREAM_FAILED;
     ring_task_queue(stream->socket.ring, &stream->tls->later);
 }
@@ -427,6 +428,11 @@ bool stream_tls_facts(const struct stream *stream, struct tls_facts *out)
         .verified = filter->verified,
     };
     return true;
+}
+
+bool stream_tls_certificate(const struct stream *stream, struct tls_certificate *out)
+{
+    return stream->state == STREAM_SECURE && tls_filter_certificate(&stream->tls->filter, out);
 }
 
 void stream_send(struct stream *stream, struct iovec *iov, unsigned count)

@@ -26,6 +26,7 @@ enum stream_end {
 struct stream_failure {
     enum stream_end end;
     int errnum;
+    enum tls_problem problem; /* STREAM_END_TLS_FAILED */
     char text[160]; /* one line for people: "connection refused", "TLS handshake failed: certificate
                        verify failed: …" */
 };

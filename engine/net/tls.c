@@ -1,6 +1,6 @@
 /* TLS contexts and tickets: what we accept and offer, in one place.
  *
- * Two policies (RFC 7435): under TLS_VERIFY_NONE any encryption beats clear text, which is what a
+ * Three policies (RFC 7435): under TLS_VERIFY_NONE any encryption beats clear text, which is what a
  * peer would get otherwise, so the certificate isn't looked at, and short keys (security level 1)
  * and servers without RFC 5746 pass: we never renegotiate. Under TLS_VERIFY_NAME a failure means
  * that nothing is sent, so everything is checked at OpenSSL's defaults.
@@ -89,8 +89,12 @@ static bool context_set_up(SSL_CTX *ssl, const struct tls_context_options *optio
 {
     if (!set_version(ssl, options->min_version, err))
         return false;
-    if (!SSL_CTX_set_ciphersuites(ssl, TLS13_SUITES) || !SSL_CTX_set_cipher_list(ssl, TLS12_SUITES))
-        return err_set(err, ERR_SYSTEM, "OpenSSL has none of our TLS ciphers");
+    if (!SSL_CTX_set_ciphersuites(ssl, options->suites ? options->suites : TLS13_SUITES) ||
+        !SSL_CTX_set_cipher_list(ssl, options->ciphers ? options->ciphers : TLS12_SUITES))
+        return err_set(err, ERR_CONFIG, "OpenSSL knows none of the ciphers \"%s%s%s\"",
+                       options->suites ? options->suites : "",
+                       options->suites && options->ciphers ? "\", \"" : "",
+                       options->ciphers ? options->ciphers : "");
     SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS); /* idle sessions are the many */
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
@@ -100,6 +104,10 @@ static bool context_set_up(SSL_CTX *ssl, const struct tls_context_options *optio
         return false;
     if (options->verify == TLS_VERIFY_NAME)
         return set_trust(ssl, options->ca_file, err);
+    if (options->verify == TLS_VERIFY_DANE) {
+        SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER, NULL);
+        return SSL_CTX_dane_enable(ssl) > 0 || err_set(err, ERR_SYSTEM, "OpenSSL can't do DANE");
+    }
     SSL_CTX_set_verify(ssl, SSL_VERIFY_NONE, NULL);
     SSL_CTX_set_cert_verify_callback(ssl, accept_any_certificate, NULL);
     SSL_CTX_set_security_level(ssl, 1);
@@ -144,6 +152,51 @@ void tls_context_destroy(struct tls_context **context)
     if (*context)
         tls_context_release(*context);
     *context = NULL;
+}
+
+const char *tls_problem_name(enum tls_problem problem)
+{
+    static const char *const names[] = { "", "certificate-expired", "certificate-host-mismatch",
+                                         "certificate-not-trusted", "validation-failure" };
+    return names[problem];
+}
+
+/* RFC 7672, 3.1.1 to 3.1.3, and RFC 6698, 2.1. */
+static bool tlsa_usable(const struct tls_tlsa *record)
+{
+    enum { DANE_TA = 2, DANE_EE = 3, FULL_CERTIFICATE = 0, PUBLIC_KEY = 1 };
+    if ((record->usage != DANE_TA && record->usage != DANE_EE) || record->selector > PUBLIC_KEY)
+        return false;
+    const unsigned char *at = (const unsigned char *)record->data.ptr;
+    X509 *certificate = NULL;
+    EVP_PKEY *key = NULL;
+    switch (record->matching) {
+    case 1:
+        return record->data.len == 32;
+    case 2:
+        return record->data.len == 64;
+    case 0:
+        if (record->data.len == 0 || record->data.len > UINT16_MAX)
+            return false;
+        if (record->selector == FULL_CERTIFICATE)
+            certificate = d2i_X509(NULL, &at, (long)record->data.len);
+        else
+            key = d2i_PUBKEY(NULL, &at, (long)record->data.len);
+        X509_free(certificate);
+        EVP_PKEY_free(key);
+        ERR_clear_error();
+        return certificate || key;
+    default:
+        return false;
+    }
+}
+
+unsigned tls_tlsa_usable(const struct tls_tlsa *records, unsigned count)
+{
+    unsigned usable = 0;
+    for (unsigned i = 0; i < count; i++)
+        usable += tlsa_usable(&records[i]);
+    return usable;
 }
 
 void tls_ticket_free(struct tls_ticket *ticket)

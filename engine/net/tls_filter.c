@@ -77,7 +77,8 @@ static void collect_ticket(struct tls_filter *filter, const SSL_SESSION *session
     size_t name_bytes = strlen(filter->name) + 1;
     struct tls_ticket *ticket = mem_alloc(sizeof *ticket + name_bytes);
     ticket->session = copy;
-    ticket->verified = filter->context->verify == TLS_VERIFY_NAME;
+    ticket->verify = filter->context->verify;
+    ticket->records = filter->records;
     memcpy(ticket->name, filter->name, name_bytes);
     filter->tickets[filter->ticket_count++] = ticket;
 }
@@ -122,6 +123,29 @@ static const struct reason {
     { SSL_R_EXCESSIVE_MESSAGE_SIZE, "the peer's certificate chain or message is too large", false },
 };
 
+static enum tls_problem problem_of(long verdict)
+{
+    switch (verdict) {
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+        return TLS_PROBLEM_EXPIRED;
+    case X509_V_ERR_HOSTNAME_MISMATCH:
+    case X509_V_ERR_IP_ADDRESS_MISMATCH:
+        return TLS_PROBLEM_HOST_MISMATCH;
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+    case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+    case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+    case X509_V_ERR_CERT_UNTRUSTED:
+    case X509_V_ERR_CERT_REVOKED:
+    case X509_V_ERR_INVALID_CA:
+        return TLS_PROBLEM_NOT_TRUSTED;
+    default:
+        return TLS_PROBLEM_VALIDATION;
+    }
+}
+
 static void explain_verdict(const struct tls_filter *filter, char *text, size_t size)
 {
     long verdict = SSL_get_verify_result(filter->ssl);
@@ -130,6 +154,12 @@ static void explain_verdict(const struct tls_filter *filter, char *text, size_t 
     else
         snprintf(text, size, "certificate verify failed: %s",
                  X509_verify_cert_error_string(verdict));
+}
+
+static bool is_verdict(unsigned long error)
+{
+    return ERR_GET_LIB(error) == ERR_LIB_SSL &&
+           ERR_GET_REASON(error) == SSL_R_CERTIFICATE_VERIFY_FAILED;
 }
 
 static void explain_reason(const struct tls_filter *filter, char *text, size_t size)
@@ -145,7 +175,7 @@ static void explain_reason(const struct tls_filter *filter, char *text, size_t s
     const char *alert = reason > SSL_AD_REASON_OFFSET && name ? strstr(name, " alert ") : NULL;
     if (filter->overflowed)
         snprintf(text, size, "the peer provokes answers without reading them");
-    else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED)
+    else if (is_verdict(error))
         explain_verdict(filter, text, size);
     else if (alert) /* "tlsv13 alert certificate required" */
         snprintf(text, size, "the peer refused: %s", alert + strlen(" alert "));
@@ -156,12 +186,25 @@ static void explain_reason(const struct tls_filter *filter, char *text, size_t s
 static enum tls_status broken(struct tls_filter *filter, char *text, size_t size)
 {
     filter->broken = true;
+    filter->problem = is_verdict(ERR_peek_error()) ? problem_of(SSL_get_verify_result(filter->ssl))
+                                                   : TLS_PROBLEM_VALIDATION;
     size_t at = (size_t)snprintf(
         text, size, "%s: ", filter->established ? "TLS failed" : "TLS handshake failed");
     if (at < size)
         explain_reason(filter, text + at, size - at);
     ERR_clear_error();
     return TLS_BROKEN;
+}
+
+static uint64_t records_hash(uint64_t hash, const struct tls_tlsa *record)
+{
+    const uint8_t head[] = { record->usage, record->selector, record->matching };
+    hash = hash ? hash : 0xcbf29ce484222325;
+    for (size_t i = 0; i < sizeof head + record->data.len; i++) {
+        uint8_t byte = i < sizeof head ? head[i] : (uint8_t)record->data.ptr[i - sizeof head];
+        hash = (hash ^ byte) * 0x100000001b3; /* FNV-1a */
+    }
+    return hash;
 }
 
 static bool is_address(const char *name)
@@ -193,13 +236,43 @@ static bool set_name(struct tls_filter *filter, char *text, size_t text_size)
     return ok;
 }
 
+/* RFC 7672: the records alone decide about what usage 3 names; below a trust anchor (usage 2) the
+ * name counts, the server's or the domain's. */
+static bool set_records(struct tls_filter *filter, const struct tls_client_options *options,
+                        char *text, size_t text_size)
+{
+    unsigned usable = 0;
+    if (SSL_dane_enable(filter->ssl, filter->name) <= 0) {
+        snprintf(text, text_size, "TLS handshake failed: %.80s can't be a server's name",
+                 filter->name);
+        return false;
+    }
+    SSL_dane_set_flags(filter->ssl, DANE_FLAG_NO_DANE_EE_NAMECHECKS);
+    SSL_set_hostflags(filter->ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    if (options->domain && *options->domain)
+        SSL_add1_host(filter->ssl, options->domain);
+    for (unsigned i = 0; i < options->tlsa_count; i++) {
+        const struct tls_tlsa *record = &options->tlsa[i];
+        if (tls_tlsa_usable(record, 1) == 0)
+            continue;
+        usable += SSL_dane_tlsa_add(filter->ssl, record->usage, record->selector, record->matching,
+                                    (const unsigned char *)record->data.ptr, record->data.len) > 0;
+        filter->records = records_hash(filter->records, record);
+    }
+    ERR_clear_error();
+    if (usable == 0)
+        snprintf(text, text_size, "TLS handshake failed: no usable TLSA record");
+    return usable > 0;
+}
+
 /* The check of a certificate isn't repeated on a resumed connection, so the ticket must come from
  * one like it. */
 static bool ticket_fits(const struct tls_filter *filter, const struct tls_ticket *ticket)
 {
     if (filter->context->verify == TLS_VERIFY_NONE)
         return true;
-    return ticket->verified && strcasecmp(ticket->name, filter->name) == 0;
+    return ticket->verify == filter->context->verify && ticket->records == filter->records &&
+           strcasecmp(ticket->name, filter->name) == 0;
 }
 
 bool tls_filter_init(struct tls_filter *filter, const struct tls_client_options *options,
@@ -224,14 +297,15 @@ bool tls_filter_init(struct tls_filter *filter, const struct tls_client_options 
     SSL_set_bio(filter->ssl, bio, bio);
     SSL_set_app_data(filter->ssl, filter);
     SSL_set_connect_state(filter->ssl);
+    bool dane = filter->context->verify == TLS_VERIFY_DANE;
+    bool good =
+        dane ? set_records(filter, options, text, text_size) : set_name(filter, text, text_size);
     struct tls_ticket *ticket = options->resume;
-    if (ticket && ticket_fits(filter, ticket) && SSL_SESSION_is_resumable(ticket->session))
+    if (good && ticket && ticket_fits(filter, ticket) && SSL_SESSION_is_resumable(ticket->session))
         SSL_set_session(filter->ssl, ticket->session);
     tls_ticket_free(ticket);
-    if (set_name(filter, text, text_size))
-        return true;
-    filter->broken = true;
-    return false;
+    filter->broken = !good;
+    return good;
 }
 
 void tls_filter_deinit(struct tls_filter *filter)
@@ -251,7 +325,7 @@ static void established(struct tls_filter *filter)
 {
     filter->established = true;
     filter->resumed = SSL_session_reused(filter->ssl);
-    filter->verified = filter->context->verify == TLS_VERIFY_NAME &&
+    filter->verified = filter->context->verify != TLS_VERIFY_NONE &&
                        SSL_get_verify_result(filter->ssl) == X509_V_OK;
     /* TLS 1.2 servers issue no new ticket on resumption; the old one stays good. */
     if (filter->resumed && filter->wants_tickets && SSL_version(filter->ssl) == TLS1_2_VERSION)

@@ -30,9 +30,10 @@ struct tls_context {
 };
 
 struct tls_ticket {
-    SSL_SESSION *session; /* nobody else refers to it */
-    bool verified;        /* chain and `name` were checked when it was issued */
-    char name[];          /* NUL-terminated, may be empty */
+    SSL_SESSION *session;   /* nobody else refers to it */
+    enum tls_verify verify; /* how the peer was checked when it was issued */
+    uint64_t records;       /* TLS_VERIFY_DANE: of the TLSA records, see filter.records */
+    char name[];            /* NUL-terminated, may be empty */
 };
 
 struct tls_filter {
@@ -48,7 +49,9 @@ struct tls_filter {
     bool overflowed;   /* output would have passed TLS_OUTPUT_BYTES_MAX */
     bool broken;       /* OpenSSL refuses anything further, a close_notify too */
     bool established, resumed, verified;
-    char *name; /* heap; "" when there's none */
+    enum tls_problem problem; /* TLS_BROKEN: with the certificate */
+    uint64_t records;         /* a hash of the TLSA records */
+    char *name;               /* heap; "" when there's none */
 };
 
 enum tls_status {
@@ -81,5 +84,7 @@ int tls_filter_new_session(SSL *ssl, SSL_SESSION *session);
 void tls_context_release(struct tls_context *context);
 /** The oldest ticket collected, now the caller's; NULL when there's none. */
 struct tls_ticket *tls_filter_take_ticket(struct tls_filter *filter);
+/** See stream_tls_certificate(). */
+bool tls_filter_certificate(const struct tls_filter *filter, struct tls_certificate *out);
 /** Puts a close_notify into the output where that is still allowed. */
 void tls_filter_close_notify(struct tls_filter *filter);
