@@ -188,7 +188,7 @@ class Engine(Process):
         sections = {
             "redis": {"url": f'"{redis.url}"'},
             "smtp": {"port": sink.ports["smtp_port"], "ehlo_name": '"engine.test"'},
-            "dns": {"servers": f'"127.0.0.1:{sink.ports["dns_port"]}"', "ipv6": "false"},
+            "dns": {"servers": f'"127.0.0.1:{sink.ports["dns_port"]}"', "ipv6": "false", "refused": "[]"},
             "api": {"listen": f'"127.0.0.1:{self.api_port}"'},
         }
         scalars = {"state_dir": f'"{state}"'}

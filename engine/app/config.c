@@ -62,6 +62,19 @@ static void default_numbers(struct config *config, const struct setting *setting
     set_list(out, numbers, count);
 }
 
+/** Reads "default, own" as it stands in the table; NULL or "": none. */
+static void default_texts(struct config *config, const struct setting *setting, void *out)
+{
+    struct slice text = slice_str(setting->text);
+    unsigned count = 0, most = 1;
+    for (size_t i = 0; i < text.len; i++)
+        most += text.ptr[i] == ',';
+    const char **texts = arena_alloc(config_arena(config), most * sizeof *texts);
+    while (text.len > 0)
+        texts[count++] = arena_copy(config_arena(config), slice_trim(slice_cut(&text, ','))).ptr;
+    set_list(out, texts, count);
+}
+
 /** `structure`: the configuration, or an entry of a table. */
 static void set_default(struct config *config, const struct setting *setting, void *structure)
 {
@@ -81,7 +94,7 @@ static void set_default(struct config *config, const struct setting *setting, vo
         default_numbers(config, setting, out);
         return;
     case SETTING_TEXTS:
-        set_list(out, NULL, 0);
+        default_texts(config, setting, out);
         return;
     case SETTING_TABLE:
         set_list(out, setting->table->initial, setting->table->initial_count);
@@ -191,7 +204,7 @@ static bool read_list(struct reading *reading, const struct setting *setting, co
 {
     bool numbers = setting->kind == SETTING_UINTS;
     size_t each = numbers ? sizeof(unsigned) : sizeof(const char *);
-    char *list = arena_alloc(config_arena(reading->config), count * each);
+    char *list = arena_alloc(config_arena(reading->config), (count + 1) * each);
     for (unsigned i = 0; i < count; i++) {
         char entry_key[128];
         snprintf(entry_key, sizeof entry_key, "%s[%u]", key, i);
@@ -302,8 +315,8 @@ static bool load(struct reading *reading)
     bool good = true;
     for (size_t i = 0; i < count && good && raw.values; i++) {
         /* libcyaml gives nothing for an empty list, which isn't the same as none. */
-        bool empty = rows[i].kind == SETTING_TABLE && !raw.values[i] &&
-                     config_line_of(reading->yaml, rows[i].key, 1) != 0;
+        bool empty = (rows[i].kind == SETTING_TABLE || rows[i].kind == SETTING_TEXTS) &&
+                     !raw.values[i] && config_line_of(reading->yaml, rows[i].key, 1) != 0;
         if (raw.values[i] || empty)
             good = read_row(reading, &rows[i], rows[i].key, raw.values[i], raw.counts[i],
                             reading->config);

@@ -125,6 +125,12 @@ struct config {
         unsigned timeout_ms, tries;
         bool ipv4, ipv6;
         unsigned cache_entries;
+        bool trusted;
+        unsigned stale_s, lookups_per_second;
+        const char *const *own_names;
+        unsigned own_names_count;
+        const char *const *refused; /* prefixes, "default", "own" */
+        unsigned refused_count;
     } dns;
     const struct config_source *sources; /* empty: one source "default" of the kernel's choice */
     unsigned sources_count;

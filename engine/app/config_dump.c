@@ -69,6 +69,9 @@ static void describe_range(struct buf *out, const struct setting *setting)
                    unit, setting->text);
         return;
     case SETTING_TEXTS:
+        if (setting->text && setting->text[0])
+            buf_printf(out, " Default: [%s].", setting->text);
+        return;
     case SETTING_TABLE:
         return;
     }

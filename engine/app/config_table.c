@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 
+#include "dns/resolver.h"
 #include "engine/classify/verdict.h"
 #include "queue/url.h"
 
@@ -106,6 +107,26 @@ static const char *check_pattern(const char *text)
     return good ? NULL
                 : "must be a domain such as example.org, or *.example.org for all below it, or *; "
                   "in lower case, internationalised ones as xn--…";
+}
+
+static const char *check_host_name(const char *text)
+{
+    char name[256];
+    size_t len;
+    return dns_name_normalise(slice_str(text), name, &len) && strcmp(name, text) == 0
+               ? NULL
+               : "must be a host name in lower case, internationalised ones as xn--…";
+}
+
+static const char *check_refused(const char *text)
+{
+    struct dns_prefix prefix;
+    struct err err;
+    return strcmp(text, "default") == 0 || strcmp(text, "own") == 0 ||
+                   dns_prefix_parse(slice_str(text), &prefix, &err)
+               ? NULL
+               : "must be a prefix such as 10.0.0.0/8 or fd00::/8 with no bits set behind it, an "
+                 "address, default, or own";
 }
 
 static const char *check_relay_host(const char *text)
@@ -398,6 +419,11 @@ static const struct setting_table route_table = {
         .key = key_, .kind = SETTING_CHOICE, AT(member), .initial = initial_, .choices = choices_, \
         .help = help_                                                                              \
     }
+#define TEXTS(key_, member, text_, check_, help_)                                                  \
+    {                                                                                              \
+        .key = key_, .kind = SETTING_TEXTS, AT(member), .text = text_, .check = check_,            \
+        .help = help_                                                                              \
+    }
 #define TABLE(key_, member, table_, help_)                                                         \
     {                                                                                              \
         .key = key_, .kind = SETTING_TABLE, AT(member), .table = &table_, .help = help_            \
@@ -493,6 +519,21 @@ static const struct setting rows[] = {
     BOOL("dns.ipv6", dns.ipv6, true, "Deliver over IPv6."),
     UINT("dns.cache_entries", dns.cache_entries, 200000, 100, 100000000, "names",
          "Kept per worker."),
+    BOOL("dns.trusted", dns.trusted, false,
+         "The servers validate DNSSEC, and nobody is between them and this host: what they say is "
+         "validated counts as that. DANE needs it. Best is a resolver on this host."),
+    UINT("dns.stale_s", dns.stale_s, 3600, 0, 604800, "seconds",
+         "While a name can't be looked up, the hosts and addresses known before are used so long "
+         "past their time."),
+    UINT("dns.lookups_per_second", dns.lookups_per_second, 0, 0, 1000000, NULL,
+         "Questions that a worker sends. 0: no limit."),
+    TEXTS("dns.own_names", dns.own_names, "", check_host_name,
+          "Names of this host as a mail exchanger. Mail isn't sent to them, nor to those behind "
+          "them (RFC 5321, 5.1). Only those under which it doesn't take mail itself."),
+    TEXTS("dns.refused", dns.refused, "default, own", check_refused,
+          "Addresses that mail isn't sent to, whatever the DNS says: prefixes such as 10.0.0.0/8; "
+          "default stands for loopback, private and all others that aren't on the Internet, own "
+          "for those of this host's interfaces. Relays may have any address."),
 
     TABLE("sources", sources, source_table,
           "Egress identities; messages are spread over them. Empty: one, of the kernel's choice."),

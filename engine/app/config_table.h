@@ -34,7 +34,8 @@ struct setting {
     enum setting_kind kind;
     size_t offset;              /* in struct config; of a table's rows: in the entry */
     unsigned initial, min, max; /* of numbers; min and max also of each number in a list */
-    const char *text;           /* initial of texts; of SETTING_UINTS: the numbers with commas */
+    const char *text;           /* initial of texts; of lists: what's in them, with commas; NULL: a
+                                   list that must not be empty when it's given */
     const char *unit;           /* or NULL */
     const char *help;
     bool secret; /* its value never appears in a message */

@@ -211,12 +211,13 @@ static cyaml_schema_value_t list_schema(struct arena *arena, const struct settin
     cyaml_schema_value_t *text = arena_alloc(arena, sizeof *text);
     *text = text_schema();
     bool table = setting->kind == SETTING_TABLE;
+    bool may_be_empty = table || (setting->kind == SETTING_TEXTS && setting->text);
     const cyaml_schema_value_t *entry = table ? entry_schema(arena, setting->table) : text;
     return (cyaml_schema_value_t){
         .type = CYAML_SEQUENCE,
         .flags = (enum cyaml_flag)(CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL),
         .data_size = entry->data_size,
-        .sequence = { .entry = entry, .min = !table, .max = SETTING_LIST_MAX }
+        .sequence = { .entry = entry, .min = !may_be_empty, .max = SETTING_LIST_MAX }
     };
 }
 

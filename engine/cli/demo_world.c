@@ -118,7 +118,7 @@ static bool write_config(struct demo_world *world, const struct demo_world_optio
             "state_dir: \"%s/state\"\n"
             "io: %s\n"
             "smtp:\n  port: %u\n  ehlo_name: demo.example\n"
-            "dns:\n  servers: \"127.0.0.1:%u\"\n  ipv6: false\n"
+            "dns:\n  servers: \"127.0.0.1:%u\"\n  ipv6: false\n  refused: []\n"
             "queue:\n  events_max: %llu\n"
             "retry:\n  schedule_s: [1]\n  jitter_percent: 0\n"
             "api:\n  listen: \"%s\"\n",

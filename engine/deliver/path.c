@@ -177,6 +177,8 @@ void path_find(struct path *path)
     struct deliver *deliver = path->destination->deliver;
     if (path->state == PATH_KNOWN && path->route->expires_ms <= ring_now_ms(deliver->ring))
         path_forget(path);
+    if (path->state == PATH_KNOWN && path->own_route)
+        dns_refresh_route(deliver->resolver, path->route, path->destination->name);
     if (path->state != PATH_NONE)
         return;
     path->state = PATH_ASKED;

@@ -159,6 +159,8 @@ static void host_addresses_found(struct dns_request *request, struct dns_address
     site->lookups--;
     if (host->addresses)
         dns_addresses_release(host->addresses);
+    if (site->way.relay != DELIVER_NO_RELAY) /* the operator's own choice */
+        addresses = dns_addresses_allow(addresses);
     host->addresses = addresses;
     host->address_down = 0;
     if (addresses->status != DNS_OK) {
@@ -224,6 +226,7 @@ static enum choice host_try(struct site_host *host, struct rng *rng, int64_t now
         dns_resolve_addresses(deliver->resolver, &host->request, host->name);
         return CHOICE_WAIT;
     }
+    dns_refresh_addresses(deliver->resolver, host->addresses, host->name);
     uint32_t reachable = host_reachable(host);
     if (host->addresses->status != DNS_OK || reachable == 0)
         return CHOICE_NONE;
@@ -507,6 +510,26 @@ static unsigned site_sessions_wanted(struct site *site, enum queue_class last)
 }
 
 /* Opens one session, false if there can't be more now. */
+/* No host that the DNS names may be sent to: that won't change by waiting. */
+static bool site_refused(const struct site *site)
+{
+    for (unsigned i = 0; i < site->host_count; i++)
+        if (!site->hosts[i].addresses || site->hosts[i].addresses->status != DNS_REFUSED)
+            return false;
+    return true;
+}
+
+static void site_end_refused(struct site *site)
+{
+    struct smtp_reply reply =
+        smtp_reply_local(SMTP_PHASE_DNS, 550, (struct smtp_enhanced){ 5, 4, 4 },
+                         slice_str(site->hosts[0].addresses->text));
+    struct list *node;
+    for (unsigned i = 0; i < QUEUE_CLASSES; i++)
+        while ((node = list_pop_front(&site->ready[i])))
+            lane_end_waiting(LIST_ENTRY(node, struct lane, site_node), &reply, NULL);
+}
+
 static bool site_open_one(struct site *site, enum queue_class class)
 {
     unsigned host, address, source;
@@ -514,7 +537,9 @@ static bool site_open_one(struct site *site, enum queue_class class)
     case CHOICE_WAIT:
         return false;
     case CHOICE_NONE:
-        if (site->peer_count == 0) {
+        if (site->peer_count == 0 && site_refused(site)) {
+            site_end_refused(site);
+        } else if (site->peer_count == 0) {
             struct smtp_reply reply =
                 smtp_reply_local(SMTP_PHASE_CONNECT, 451, (struct smtp_enhanced){ 4, 4, 1 },
                                  SLICE("no host of the destination can be reached"));

@@ -353,6 +353,7 @@ class Engine(Peer):
         super().__init__()
         self.state = os.path.join(self.folder, "state")
         settings = {"state_dir": self.state, **settings}
+        settings["dns"] = {"refused": [], **settings.get("dns", {})}  # all peers are on the loopback interface
         settings.setdefault("api", {"listen": f"127.0.0.1:{free_port()}"})
         self.stats_address = settings["api"]["listen"]
         self.config = os.path.join(self.folder, "eilpost.yaml")

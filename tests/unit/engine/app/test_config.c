@@ -74,6 +74,12 @@ static const struct broken broken_files[] = {
     { "routes:\n  - destinations: [Example.org]\n",
       ":2: 'routes[0].destinations[0]' is 'Example.org': must be a domain such as example.org, or "
       "*.example.org for all below it, or *; in lower case, internationalised ones as xn--…" },
+    { "dns: {refused: [10.0.0.1/8]}\n",
+      ":1: 'dns.refused[0]' is '10.0.0.1/8': must be a prefix such as 10.0.0.0/8 or fd00::/8 with "
+      "no bits set behind it, an address, default, or own" },
+    { "dns: {own_names: [ok.example, Mx.example]}\n",
+      ":1: 'dns.own_names[1]' is 'Mx.example': must be a host name in lower case, "
+      "internationalised ones as xn--…" },
     { "pools:\n  - sources: [a]\n", ":2: 'pools[0]' needs a 'name'" },
     { "pools:\n  - name: p\n", ":2: 'pools[0]' needs 'sources'" },
     { "pools:\n  - name: a b\n    sources: [a]\n",
@@ -297,6 +303,30 @@ START_TEST(an_empty_list_takes_the_place_of_the_built_in_schedules)
 }
 END_TEST
 
+START_TEST(a_list_of_texts_has_its_default_until_it_is_given_even_if_empty)
+{
+    static const char empty[] = "dns: {refused: [], own_names: []}\n";
+    static const char given[] = "dns: {refused: [own, 203.0.113.0/24], own_names: [mx.example]}\n";
+    struct config config;
+    struct err err = { 0 };
+    config_defaults(&config);
+    ck_assert_uint_eq(config.dns.refused_count, 2);
+    ck_assert_str_eq(config.dns.refused[0], "default");
+    ck_assert_str_eq(config.dns.refused[1], "own");
+    ck_assert_uint_eq(config.dns.own_names_count, 0);
+    config_free(&config);
+    ck_assert_msg(load_text(empty, strlen(empty), &config, &err), "%s", err.text);
+    ck_assert_uint_eq(config.dns.refused_count, 0);
+    ck_assert_uint_eq(config.dns.own_names_count, 0);
+    config_free(&config);
+    ck_assert_msg(load_text(given, strlen(given), &config, &err), "%s", err.text);
+    ck_assert_uint_eq(config.dns.refused_count, 2);
+    ck_assert_str_eq(config.dns.refused[1], "203.0.113.0/24");
+    ck_assert_str_eq(config.dns.own_names[0], "mx.example");
+    config_free(&config);
+}
+END_TEST
+
 START_TEST(pauses_given_alone_are_for_all)
 {
     static const char yaml[] = "retry: {schedule_s: [1]}\n";
@@ -341,8 +371,9 @@ int main(void)
         "config", a_password_in_a_wrong_url_is_not_shown, a_missing_file_and_a_folder_are_refused,
         an_empty_file_gives_the_defaults, the_example_file_is_the_documented_defaults,
         every_setting_arrives_and_survives_a_dump,
-        an_empty_list_takes_the_place_of_the_built_in_schedules, pauses_given_alone_are_for_all,
-        settings_that_are_rarely_meant_are_remarked);
+        an_empty_list_takes_the_place_of_the_built_in_schedules,
+        a_list_of_texts_has_its_default_until_it_is_given_even_if_empty,
+        pauses_given_alone_are_for_all, settings_that_are_rarely_meant_are_remarked);
     TCase *table = tcase_create("broken files");
     tcase_set_timeout(table, 0);
     tcase_add_loop_test(table, each_broken_file_has_one_clear_message, 0, ARRAY_LEN(broken_files));
