@@ -157,6 +157,31 @@ START_TEST(a_rate_holds_over_all_partitions)
 }
 END_TEST
 
+/* Here something waits at every turn, with each answer: nothing but what was paid holds the rate.
+ */
+START_TEST(a_rate_holds_over_many_destinations)
+{
+    open_bed();
+    set_campaign("{\"state\":\"running\",\"rate\":100}");
+    bed_engine_create(&bed, &engine, "n1", false);
+    bed_engine_start(&bed, &engine);
+    TURN_UNTIL(metered(true));
+    for (unsigned i = 0; i < 500; i++) {
+        char domain[16];
+        snprintf(domain, sizeof domain, "d%u.test", i);
+        bed_enqueue(&bed, "s1", domain, i, 1);
+    }
+    while (leased < 4 * RATE)
+        work(&engine, deliver_all);
+    int64_t took_ms = leased_ms[leased - 1] - leased_ms[0];
+    ck_assert_uint_le(most_per_second(), RATE + SAVED);
+    ck_assert_int_ge(took_ms,
+                     (4 * RATE - SAVED) * 1000 / RATE - 100); /* a turn's worth may be so early */
+    bed_engine_stop(&bed, &engine);
+    bed_close(&bed);
+}
+END_TEST
+
 START_TEST(a_rate_holds_when_another_worker_takes_over)
 {
     meter_two_partitions();
@@ -364,11 +389,11 @@ END_TEST
 int main(void)
 {
     return check_main(SUITE_OF(
-        "control", a_rate_holds_over_all_partitions, a_rate_holds_when_another_worker_takes_over,
-        a_paused_campaign_gets_no_grants, a_canary_that_passes_lets_the_rest_go,
-        a_canary_that_bounces_stops_the_campaign, a_canary_that_is_deferred_stops_the_campaign,
-        a_canary_in_percent_has_ten_at_least, campaigns_with_open_jobs_are_sampled,
-        an_interrupted_cancellation_is_finished_and_then_over,
+        "control", a_rate_holds_over_all_partitions, a_rate_holds_over_many_destinations,
+        a_rate_holds_when_another_worker_takes_over, a_paused_campaign_gets_no_grants,
+        a_canary_that_passes_lets_the_rest_go, a_canary_that_bounces_stops_the_campaign,
+        a_canary_that_is_deferred_stops_the_campaign, a_canary_in_percent_has_ten_at_least,
+        campaigns_with_open_jobs_are_sampled, an_interrupted_cancellation_is_finished_and_then_over,
         a_cancellation_of_all_that_comes_stays_in_force, an_order_past_its_time_is_taken_out,
         tenants_have_the_weights_that_are_configured));
 }
