@@ -48,7 +48,8 @@ enum config_tls {
     CONFIG_TLS_OFF,
     CONFIG_TLS_OPPORTUNISTIC,
     CONFIG_TLS_REQUIRED,
-    CONFIG_TLS_VERIFIED
+    CONFIG_TLS_VERIFIED,
+    CONFIG_TLS_DANE
 };
 
 /** How sessions are secured, by name. */
@@ -113,6 +114,7 @@ struct config {
         unsigned race_ms;
         unsigned hosts_per_attempt, addresses_per_attempt;
     } smtp;
+    bool dane;                /* look for TLSA records wherever TLS isn't off */
     struct config_policy tls; /* of no name: what the others start from; its mode is smtp.tls */
     const struct config_policy *policies;
     unsigned policies_count;

@@ -85,7 +85,7 @@ static bool check_tenants(struct reading *reading)
 
 static bool is_mode(const char *name)
 {
-    static const char *const modes[] = { "off", "opportunistic", "required", "verified" };
+    static const char *const modes[] = { "off", "opportunistic", "required", "verified", "dane" };
     for (size_t i = 0; i < ARRAY_LEN(modes); i++)
         if (strcmp(modes[i], name) == 0)
             return true;
@@ -100,7 +100,7 @@ static bool check_tls_name(struct reading *reading, const char *key, const char 
             return true;
     return is_mode(name) || config_refuse(reading, key, name,
                                           "neither a mode (off, opportunistic, required, "
-                                          "verified) nor a name of 'tls_policies'");
+                                          "verified, dane) nor a name of 'tls_policies'");
 }
 
 static bool check_key(struct reading *reading, const char *section,
@@ -186,6 +186,9 @@ bool config_check(struct reading *reading)
     for (unsigned i = 0; i < config->pools_count; i++)
         if (!check_pool(reading, i))
             return false;
+    if (config->smtp.tls == CONFIG_TLS_DANE && !config->dns.trusted)
+        return config_refuse(reading, "smtp.tls", "dane",
+                             "needs servers that validate DNSSEC: dns.trusted");
     return check_tenants(reading) && check_policies(reading) && check_relays(reading) &&
            check_routes(reading);
 }

@@ -66,11 +66,9 @@ static const char *check_address(const char *text)
 }
 
 static const struct setting_choice tls_modes[] = {
-    { "off", CONFIG_TLS_OFF },
-    { "opportunistic", CONFIG_TLS_OPPORTUNISTIC },
-    { "required", CONFIG_TLS_REQUIRED },
-    { "verified", CONFIG_TLS_VERIFIED },
-    { NULL },
+    { "off", CONFIG_TLS_OFF },           { "opportunistic", CONFIG_TLS_OPPORTUNISTIC },
+    { "required", CONFIG_TLS_REQUIRED }, { "verified", CONFIG_TLS_VERIFIED },
+    { "dane", CONFIG_TLS_DANE },         { NULL },
 };
 
 static const char *check_tls_version(const char *text)
@@ -480,7 +478,8 @@ static const struct setting rows[] = {
     TIMEOUT(rset_s, 20, "For the answer to RSET."),
     CHOICE("smtp.tls", smtp.tls, SMTP_TLS_OPPORTUNISTIC, tls_modes,
            "off: never. opportunistic: where it's offered, whoever answers. required: no delivery "
-           "without it. verified: nor to a host whose certificate isn't right."),
+           "without it. verified: nor to a host whose certificate isn't right. dane: only to hosts "
+           "with TLSA records, which must fit (RFC 7672)."),
     BOOL("smtp.pipelining", smtp.pipelining, true, "Use PIPELINING (RFC 2920) where it's offered."),
     BOOL("smtp.chunking", smtp.chunking, true, "Use CHUNKING (BDAT, RFC 3030) where it's offered."),
     UINT("smtp.pipeline_depth", smtp.pipeline_depth, 4, 1, 64, "messages",
@@ -498,6 +497,9 @@ static const struct setting rows[] = {
     UINT("smtp.addresses_per_attempt", smtp.addresses_per_attempt, 10, 1, 1000, NULL,
          "Of them all, likewise."),
 
+    BOOL("tls.dane", dane, true,
+         "Look for TLSA records, and insist on those that there are, under opportunistic and "
+         "required, too. Needs dns.trusted."),
     TEXT("tls.min_version", tls.min_version, "1.2", check_tls_version, MIN_VERSION_HELP),
     TEXT("tls.ciphers", tls.ciphers, "", NULL, CIPHERS_HELP),
     TEXT("tls.ciphersuites", tls.suites, "", NULL, SUITES_HELP),

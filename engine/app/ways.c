@@ -5,13 +5,14 @@
 #include "engine/base/mem.h"
 
 /* The names under which modes are policies. */
-static const char *const mode_names[] = { "off", "opportunistic", "required", "verified" };
+static const char *const mode_names[] = { "off", "opportunistic", "required", "verified", "dane" };
 
 static_assert((unsigned)CONFIG_TLS_OFF == DELIVER_TLS_OFF &&
                   (unsigned)CONFIG_TLS_OPPORTUNISTIC == DELIVER_TLS_OPPORTUNISTIC &&
                   (unsigned)CONFIG_TLS_REQUIRED == DELIVER_TLS_REQUIRED &&
                   (unsigned)CONFIG_TLS_VERIFIED == DELIVER_TLS_VERIFIED &&
-                  ARRAY_LEN(mode_names) == DELIVER_TLS_VERIFIED + 1,
+                  (unsigned)CONFIG_TLS_DANE == DELIVER_TLS_DANE &&
+                  ARRAY_LEN(mode_names) == DELIVER_TLS_DANE + 1,
               "modes are passed on as they are");
 
 static const char *or_null(const char *text)
@@ -26,9 +27,10 @@ static const char *own_or(const char *own, const char *common)
 }
 
 static bool policy_add(struct ways *ways, const char *name, enum deliver_tls_mode mode,
-                       const struct config_policy *own, const struct config_policy *common,
+                       const struct config_policy *own, const struct config *config,
                        struct err *err)
 {
+    const struct config_policy *common = &config->tls;
     struct deliver_policy *policy = &ways->policies[ways->policy_count++];
     *policy = (struct deliver_policy){ .name = name, .mode = mode };
     if (mode == DELIVER_TLS_OFF)
@@ -42,8 +44,14 @@ static bool policy_add(struct ways *ways, const char *name, enum deliver_tls_mod
         .cert_file = own_or(own->cert_file, common->cert_file),
         .key_file = own_or(own->key_file, common->key_file),
     };
-    return tls_context_create(&policy->context, &options, err) ||
-           err_prefix(err, "policy '%s'", *name ? name : "smtp.tls");
+    bool ok = tls_context_create(&policy->context, &options, err);
+    /* Who asks for names to be verified has said what counts. */
+    if (ok && config->dns.trusted && mode != DELIVER_TLS_VERIFIED &&
+        (config->dane || mode == DELIVER_TLS_DANE)) {
+        options.verify = TLS_VERIFY_DANE;
+        ok = tls_context_create(&policy->dane, &options, err);
+    }
+    return ok || err_prefix(err, "policy '%s'", *name ? name : "smtp.tls");
 }
 
 /* Where the name stands among the policies; the configuration was checked. */
@@ -60,14 +68,14 @@ static bool policies_create(struct ways *ways, const struct config *config, stru
     const struct config_policy *common = &config->tls;
     ways->policies =
         mem_array(1 + ARRAY_LEN(mode_names) + config->policies_count, sizeof *ways->policies);
-    if (!policy_add(ways, "", (enum deliver_tls_mode)config->smtp.tls, common, common, err))
+    if (!policy_add(ways, "", (enum deliver_tls_mode)config->smtp.tls, common, config, err))
         return false;
     for (unsigned mode = 0; mode < ARRAY_LEN(mode_names); mode++)
-        if (!policy_add(ways, mode_names[mode], mode, common, common, err))
+        if (!policy_add(ways, mode_names[mode], mode, common, config, err))
             return false;
     for (unsigned i = 0; i < config->policies_count; i++) {
         const struct config_policy *own = &config->policies[i];
-        if (!policy_add(ways, own->name, (enum deliver_tls_mode)own->mode, own, common, err))
+        if (!policy_add(ways, own->name, (enum deliver_tls_mode)own->mode, own, config, err))
             return false;
     }
     return true;
@@ -115,8 +123,10 @@ bool ways_create(struct ways *ways, const struct config *config, struct err *err
 
 void ways_free(struct ways *ways)
 {
-    for (unsigned i = 0; i < ways->policy_count; i++)
+    for (unsigned i = 0; i < ways->policy_count; i++) {
         tls_context_destroy(&ways->policies[i].context);
+        tls_context_destroy(&ways->policies[i].dane);
+    }
     free(ways->policies);
     free(ways->relays);
     free(ways->rules);

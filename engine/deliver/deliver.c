@@ -395,6 +395,7 @@ void deliver_stop(struct deliver *deliver, int64_t timeout_ms, void (*stopped)(v
         for (unsigned i = 0; i < site->host_count; i++)
             if (site->hosts[i].asked) {
                 dns_request_cancel(&site->hosts[i].request);
+                dns_request_cancel(&site->hosts[i].tlsa_request);
                 site->hosts[i].asked = false;
                 site->lookups--;
             }

@@ -42,6 +42,7 @@ enum deliver_tls_mode {
     DELIVER_TLS_OPPORTUNISTIC, /* where it's offered; in clear when a handshake fails (RFC 7435) */
     DELIVER_TLS_REQUIRED,      /* or not at all; any certificate */
     DELIVER_TLS_VERIFIED,      /* chain and host name must be right */
+    DELIVER_TLS_DANE,          /* TLSA records must be there and fit (RFC 7672) */
 };
 
 /** How sessions are secured. */
@@ -49,6 +50,7 @@ struct deliver_policy {
     const char *name;
     enum deliver_tls_mode mode;
     struct tls_context *context; /* NULL: off */
+    struct tls_context *dane;    /* for hosts with TLSA records; NULL: they aren't looked for */
 };
 
 /** A server that takes mail for others. */

@@ -63,6 +63,7 @@ struct submission {
 struct way {
     unsigned policy; /* in deliver_options.policies */
     unsigned relay;  /* in deliver_options.relays, or DELIVER_NO_RELAY */
+    bool secure;     /* that these are the hosts was validated (DNSSEC), or configured */
 };
 
 enum path_state { PATH_NONE, PATH_ASKED, PATH_KNOWN };
@@ -130,7 +131,24 @@ struct site_host {
     uint32_t address_down;     /* bit per address (≤ 20) that failed since the last success */
     struct tls_ticket *ticket; /* single use */
     struct dns_request request;
+    struct dns_tlsa *tlsa; /* NULL until asked for */
+    struct dns_request tlsa_request;
+    bool own_base;   /* TLSA records of its own name, not of the end of its CNAMEs */
+    const char *why; /* it can't be used, other than for its addresses; NULL: it can */
     struct site *site;
+};
+
+#define HOST_TLSA_MAX 16 /* records of a host that are used */
+
+/** How a session to a host is to be secured. */
+struct host_session {
+    enum smtp_tls_mode mode;
+    struct tls_context *context;
+    const char *server_name;
+    struct dns_tlsa *tlsa; /* by DANE: what the records refer to, a reference; else NULL */
+    struct tls_tlsa *records;
+    unsigned record_count;
+    bool may_be_clear; /* if the handshake fails, the next session is */
 };
 
 /** A source as one of a site's pool. */
@@ -189,7 +207,7 @@ struct peer {
     sa_family_t family;
     unsigned messages;
     bool connected, ready, ending;
-    bool in_clear; /* opened without TLS after a failed handshake */
+    struct host_session security;
     bool may_bulk; /* counts as one that carries bulk */
     int64_t opened_us;
     char text[64]; /* address for events */
@@ -377,6 +395,19 @@ static inline void low_average_add(int64_t *average, int64_t us)
 }
 bool site_unused(const struct site *site);
 void site_free(struct site *site);
+
+/* secure.c */
+void host_records_found(struct dns_request *request, struct dns_tlsa *tlsa);
+enum host_security { HOST_SECURED, HOST_WAIT, HOST_UNUSABLE };
+/** Whether it's known how to secure sessions to a host whose addresses are known; asks for what is
+ * missing. HOST_UNUSABLE: `why`, a constant. */
+enum host_security host_secure(struct site_host *host, int64_t now_ms, const char **why);
+void host_session_security(struct site_host *host, struct host_session *out);
+void host_session_clear(struct host_session *session);
+/** A session failed before it was ready: whether it's because of TLS, and the next one may do
+ * without. */
+bool host_tls_failed(struct site_host *host, const struct peer *peer,
+                     const struct smtp_reply *reason);
 
 /* source.c */
 void site_sources_create(struct site *site);

@@ -105,6 +105,7 @@ static void path_known(struct path *path, struct dns_route *route)
 {
     path->state = PATH_KNOWN;
     path->route = route;
+    path->way.secure = route->secure || (!path->own_route && route->expires_ms == INT64_MAX);
     tell_site(path, route);
 }
 

@@ -278,6 +278,7 @@ static void on_closed(struct smtp_session *session)
     struct deliver *deliver = site->deliver;
     assert(list_empty(&peer->open));
     smtp_session_destroy(&peer->session);
+    host_session_clear(&peer->security);
     peer_settle(peer);
     site_source_give(site, peer->source);
     site->peer_count--;
@@ -319,21 +320,6 @@ static void address_text(const struct sockaddr_storage *addr, char out[64])
         inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)addr)->sin6_addr, out, 64);
 }
 
-static enum smtp_tls_mode tls_mode_of(const struct site *site)
-{
-    const struct deliver_relay *relay = site_relay(site);
-    switch (site_policy(site)->mode) {
-    case DELIVER_TLS_OFF:
-        return SMTP_TLS_OFF;
-    case DELIVER_TLS_OPPORTUNISTIC:
-        return relay && relay->implicit_tls ? SMTP_TLS_IMPLICIT : SMTP_TLS_OPPORTUNISTIC;
-    case DELIVER_TLS_REQUIRED:
-    case DELIVER_TLS_VERIFIED:
-        break;
-    }
-    return relay && relay->implicit_tls ? SMTP_TLS_IMPLICIT : SMTP_TLS_REQUIRED;
-}
-
 struct peer *peer_open(struct site *site, unsigned host_index, unsigned address,
                        unsigned source_index)
 {
@@ -361,15 +347,17 @@ struct peer *peer_open(struct site *site, unsigned host_index, unsigned address,
     peer->family = addr.ss_family;
     address_text(&addr, peer->text);
 
-    if (host->tls_broken && host->retry_tls_ms <= ring_now_ms(deliver->ring))
-        host->tls_broken = false;
-    peer->in_clear = host->tls_broken;
+    struct host_session *security = &peer->security;
+    host_session_security(host, security);
     struct smtp_session_options options = {
         .timeouts = &deliver->options.timeouts,
         .ehlo_name = source->ehlo_name,
-        .tls_mode = peer->in_clear ? SMTP_TLS_OFF : tls_mode_of(site),
-        .tls = { .context = site_policy(site)->context,
-                 .server_name = host->name.ptr,
+        .tls_mode = security->mode,
+        .tls = { .context = security->context,
+                 .server_name = security->server_name,
+                 .tlsa = security->records,
+                 .tlsa_count = security->record_count,
+                 .domain = host->name.ptr,
                  .resume = host->ticket,
                  .ticket = peer_ticket,
                  .ticket_user = peer },

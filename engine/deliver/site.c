@@ -17,7 +17,6 @@
 #include "engine/deliver/internal.h"
 
 #define HOST_DOWN_MS_MAX 60000
-#define TLS_BROKEN_MS 3600000
 #define PATIENCE_US                                                                                \
     200000 /* a backlog that the open sessions can send within this needs no more of them */
 #define BACKLOG_LANES_MAX 64
@@ -72,6 +71,7 @@ static struct site *site_create(struct deliver *deliver, const struct dns_mx *co
         host->name = slice_of(text, sorted[i]->name.len);
         text += sorted[i]->name.len + 1; /* NUL-terminated, for SNI */
         host->request.addresses_found = host_addresses_found;
+        host->tlsa_request.tlsa_found = host_records_found;
     }
     memcpy(text, id.ptr, id.len);
     site->id = slice_of(text, id.len);
@@ -102,8 +102,8 @@ struct site *site_get(struct deliver *deliver, const struct dns_route *route, co
         sorted[i] = &route->hosts[i];
     qsort(sorted, route->host_count, sizeof *sorted, compare_mx);
     char rest[64];
-    size_t rest_len =
-        (size_t)snprintf(rest, sizeof rest, " %u/%u/%x", pool, way->policy, way->relay);
+    size_t rest_len = (size_t)snprintf(rest, sizeof rest, " %u/%u/%x%s", pool, way->policy,
+                                       way->relay, way->secure ? "/s" : "");
     size_t room = rest_len, len = 0;
     for (unsigned i = 0; i < route->host_count; i++)
         room += sorted[i]->name.len + 1;
@@ -141,6 +141,8 @@ void site_free(struct site *site)
     for (unsigned i = 0; i < site->host_count; i++) {
         if (site->hosts[i].addresses)
             dns_addresses_release(site->hosts[i].addresses);
+        if (site->hosts[i].tlsa)
+            dns_tlsa_release(site->hosts[i].tlsa);
         tls_ticket_free(site->hosts[i].ticket);
     }
     site_sources_destroy(site);
@@ -230,6 +232,16 @@ static enum choice host_try(struct site_host *host, struct rng *rng, int64_t now
     uint32_t reachable = host_reachable(host);
     if (host->addresses->status != DNS_OK || reachable == 0)
         return CHOICE_NONE;
+    switch (host_secure(host, now, &host->why)) {
+    case HOST_SECURED:
+        host->why = NULL;
+        break;
+    case HOST_WAIT:
+        return CHOICE_WAIT;
+    case HOST_UNUSABLE:
+        host->down_until_ms = now + host_down_ms(deliver);
+        return CHOICE_NONE;
+    }
     if ((reachable & ~host->address_down) == 0) /* the pause is over: all get another chance */
         host->address_down = 0;
     uint32_t up = reachable & ~host->address_down;
@@ -332,12 +344,7 @@ void site_host_failed(struct site *site, struct peer *peer, const struct smtp_re
     struct site_host *host = &site->hosts[peer->host];
     int64_t now = ring_now_ms(deliver->ring);
     stat_add(&deliver->stats.sessions_failed, 1);
-    if (reason->phase == SMTP_PHASE_TLS && reason->origin == SMTP_LOCAL &&
-        site_policy(site)->mode == DELIVER_TLS_OPPORTUNISTIC && !peer->in_clear) {
-        host->tls_broken = true;
-        host->retry_tls_ms = now + TLS_BROKEN_MS;
-        log_info(deliver->options.log, "tls-failed", "%.*s [%s]: %.*s; in clear for an hour",
-                 SLICE_FMT(host->name), peer->text, SLICE_FMT(reason->text));
+    if (host_tls_failed(host, peer, reason)) {
         site_drain_soon(site);
         return;
     }
@@ -509,7 +516,17 @@ static unsigned site_sessions_wanted(struct site *site, enum queue_class last)
     return (unsigned)MIN_OF(missing, (uint64_t)room);
 }
 
-/* Opens one session, false if there can't be more now. */
+/* Why none of the hosts can be used. */
+static struct smtp_reply reply_of_hosts(const struct site *site)
+{
+    for (unsigned i = 0; i < site->host_count; i++)
+        if (site->hosts[i].why)
+            return smtp_reply_local(SMTP_PHASE_TLS, 451, (struct smtp_enhanced){ 4, 7, 5 },
+                                    slice_str(site->hosts[i].why));
+    return smtp_reply_local(SMTP_PHASE_CONNECT, 451, (struct smtp_enhanced){ 4, 4, 1 },
+                            SLICE("no host of the destination can be reached"));
+}
+
 /* No host that the DNS names may be sent to: that won't change by waiting. */
 static bool site_refused(const struct site *site)
 {
@@ -530,6 +547,7 @@ static void site_end_refused(struct site *site)
             lane_end_waiting(LIST_ENTRY(node, struct lane, site_node), &reply, NULL);
 }
 
+/* Opens one session, false if there can't be more now. */
 static bool site_open_one(struct site *site, enum queue_class class)
 {
     unsigned host, address, source;
@@ -540,9 +558,7 @@ static bool site_open_one(struct site *site, enum queue_class class)
         if (site->peer_count == 0 && site_refused(site)) {
             site_end_refused(site);
         } else if (site->peer_count == 0) {
-            struct smtp_reply reply =
-                smtp_reply_local(SMTP_PHASE_CONNECT, 451, (struct smtp_enhanced){ 4, 4, 1 },
-                                 SLICE("no host of the destination can be reached"));
+            struct smtp_reply reply = reply_of_hosts(site);
             site_failed(site, &reply, NULL);
         }
         return false;

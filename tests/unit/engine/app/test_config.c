@@ -40,7 +40,7 @@ static const struct broken broken_files[] = {
     { "smtp:\n  timeouts: {dot_s: -1}\n",
       ":2: 'smtp.timeouts.dot_s' is '-1': must be a whole number from 1 to 7200 seconds" },
     { "smtp: {tls: always}\n",
-      ":1: 'smtp.tls' is 'always': must be off, opportunistic, required or verified" },
+      ":1: 'smtp.tls' is 'always': must be off, opportunistic, required, verified or dane" },
     { "smtp: {ehlo_name: a b}\n",
       ":1: 'smtp.ehlo_name' is 'a b': must be a host name or an address in brackets" },
     { "api:\n  enabled: maybe\n", ":2: 'api.enabled' is 'maybe': must be true or false" },
@@ -67,7 +67,8 @@ static const struct broken broken_files[] = {
     { "relays:\n  - name: r\n    host: 'a b'\n",
       ":3: 'relays[0].host' is 'a b': must be a host name or an IP address" },
     { "relays:\n  - name: r\n    host: h\n    tls: p\n",
-      ":4: 'relays[0].tls' is 'p': neither a mode (off, opportunistic, required, verified) nor a "
+      ":4: 'relays[0].tls' is 'p': neither a mode (off, opportunistic, required, verified, dane) "
+      "nor a "
       "name of 'tls_policies'" },
     { "routes:\n  - relay: r\n",
       ":2: 'routes[0].relay' is 'r': no relay in 'relays' has that name" },

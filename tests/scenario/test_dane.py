@@ -1,0 +1,98 @@
+"""DANE (RFC 7672) with a signed zone behind a validating unbound, and a Postfix that offers STARTTLS: what is sent to whom, how, and what
+waits with which reason."""
+import json
+import os
+import sys
+
+from fault import faults
+from scenario import campaign, peers, signed_zone
+
+PLAIN = "127.0.5.77"  # a server without STARTTLS
+CONTENT = {"headers": {"From": "shop@engine.test", "Subject": "Hello"}, "text": "Dear customer\n"}
+FIT, WRONG, UNUSABLE = "fit", "wrong", "unusable"
+
+# name, TLSA records of its host, the host's server has TLS; what must happen: delivered with TLS (True), in clear (False), or waits
+# because of (text); the section of RFC 7672
+CASES = [
+    ("match", [FIT], True, True, "2.2"),
+    ("one-of-two", [WRONG, FIT], True, True, "2.1.1"),
+    ("mismatch", [WRONG], True, "no matching DANE TLSA records", "2.2"),
+    ("unusable", [UNUSABLE], True, True, "2.2: TLS without authentication"),
+    ("unusable-plain", [UNUSABLE], False, "TLS is required", "2.2: TLS is mandatory"),
+    ("none", [], True, True, "2.2: opportunistic"),
+    ("none-plain", [], False, False, "2.2: opportunistic"),
+    ("stripped", [FIT], False, "TLS is required", "2.2: no downgrade"),
+    ("bogus", [FIT], True, "TLSA records can't be looked up", "2.1.1: not the same as none"),
+    ("alias", [FIT], True, True, "2.2.2: at the end of the CNAMEs"),
+]
+ROUTED = [("must-match", [FIT], True, True), ("must-none", [], True, "no usable TLSA records"),
+          ("must-unusable", [UNUSABLE], True, "no usable TLSA records")]
+
+
+def zone_of(cases, data):
+    names = {}
+    for name, kinds, tls, *_ in cases:
+        host = f"mx-{name}"
+        names[name] = [("MX", f"10 {host}")]
+        real = host
+        if name == "alias":
+            names[host] = [("CNAME", f"real-{name}")]
+            real = f"real-{name}"
+        names[real] = [("A", "127.0.5.1" if tls else PLAIN)]
+        if kinds:
+            names[f"_{{port}}._tcp.{real}"] = [("TLSA", data[kind]) for kind in kinds]
+    return names
+
+
+def with_port(names, port):
+    return {name.format(port=port): records for name, records in names.items()}
+
+
+def run(io, checks):
+    with peers.Redis() as redis:
+        cases = [*CASES, *((*row, "dane") for row in ROUTED)]
+        domains = [f"{name}.signed.test" for name, *_ in cases] + ["open.unsigned.test"]
+        with peers.Postfix(domains=domains, starttls=True) as postfix:
+            certificate = os.path.join(postfix.folder, "certificate.pem")
+            data = {FIT: signed_zone.tlsa_of(certificate), WRONG: signed_zone.tlsa_of(certificate, spoil=True),
+                    UNUSABLE: signed_zone.tlsa_of(certificate, usage=1)}
+            zone = with_port(zone_of(cases, data), postfix.port)
+            unsigned = {"open": [("MX", "10 mx")], "mx": [("A", "127.0.5.1")], f"_{postfix.port}._tcp.mx": [("TLSA", data[WRONG])]}
+            plain = peers.SmtpSink([], PLAIN, postfix.port)
+            store = faults.store_of(redis)
+            try:
+                with signed_zone.SignedZones({"signed.test": zone}, {"unsigned.test": unsigned},
+                                             [(f"_{postfix.port}._tcp.mx-bogus", "TLSA")]) as resolver, \
+                        peers.Engine({"io": io, "workers": 1, "redis": {"url": redis.url},
+                                      "dns": {"servers": resolver.address, "trusted": True},
+                                      "smtp": {"port": postfix.port, "ehlo_name": "engine.test"},
+                                      "routes": [{"destinations": [f"{row[0]}.signed.test" for row in ROUTED], "tls": "dane"}]}) as engine, \
+                        campaign.Follower(engine.config) as follower:
+                    for domain in domains:
+                        store.once("XADD", "e:submit", "*", "json", json.dumps({
+                            "id": domain.split(".")[0], "from": "bounce@engine.test", "content": CONTENT,
+                            "recipients": [{"to": f"user@{domain}"}]}))
+                    events = follower.until_first(len(domains))
+            finally:
+                plain.stop()
+                store.close()
+    for name, *_, expected, section in [*cases, ("open", True, "2.1.1: not secure, so no records")]:
+        domain = f"{name}.unsigned.test" if name == "open" else f"{name}.signed.test"
+        first = events[f"user@{domain}"][0]
+        if isinstance(expected, bool):
+            checks.equal((first["type"], bool(first.get("tls"))), ("delivered", expected), f"{io}: {name} ({section}): {first.get('text')}")
+        else:
+            checks.equal(first["type"], "deferred", f"{io}: {name} ({section})")
+            checks.that(expected in first.get("text", ""), f"{io}: {name} says: {first.get('text')}")
+
+
+def main():
+    peers.become_root()
+    checks = campaign.Checks()
+    for io in ("io_uring", "epoll"):
+        run(io, checks)
+    return checks.exit_code()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
