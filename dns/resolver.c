@@ -110,7 +110,9 @@ static void *known_instead(struct lookup *lookup, int64_t now)
         return NULL;
     dns_stat_add(&resolver->stats.stale);
     dns_cache_extend(&resolver->cache, key, now + STALE_LIFE_MS);
-    *dns_result_of(lookup->kind, known).expires_ms = now + STALE_LIFE_MS;
+    const struct dns_result view = dns_result_of(lookup->kind, known);
+    *view.expires_ms = now + STALE_LIFE_MS;
+    *view.refresh_ms = *view.expires_ms - STALE_LIFE_MS / REFRESH_SHARE;
     return dns_result_hold(lookup->kind, known);
 }
 

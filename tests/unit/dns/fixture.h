@@ -21,6 +21,8 @@ struct waiter {
     struct dns_request request;
     struct dns_route *route;
     struct dns_addresses *addresses;
+    struct dns_tlsa *tlsa;
+    struct dns_text *text;
     unsigned calls;
 };
 
@@ -38,39 +40,68 @@ static inline void addresses_found(struct dns_request *request, struct dns_addre
     waiter->calls++;
 }
 
+static inline void tlsa_found(struct dns_request *request, struct dns_tlsa *tlsa)
+{
+    struct waiter *waiter = CONTAINER_OF(request, struct waiter, request);
+    waiter->tlsa = tlsa;
+    waiter->calls++;
+}
+
+static inline void text_found(struct dns_request *request, struct dns_text *text)
+{
+    struct waiter *waiter = CONTAINER_OF(request, struct waiter, request);
+    waiter->text = text;
+    waiter->calls++;
+}
+
 static inline void waiter_init(struct waiter *waiter)
 {
     *waiter = (struct waiter){ .request.route_found = route_found,
-                               .request.addresses_found = addresses_found };
+                               .request.addresses_found = addresses_found,
+                               .request.tlsa_found = tlsa_found,
+                               .request.text_found = text_found };
 }
 
 static inline void waiter_done(struct waiter *waiter)
 {
     dns_route_release(waiter->route);
     dns_addresses_release(waiter->addresses);
+    dns_tlsa_release(waiter->tlsa);
+    dns_text_release(waiter->text);
     waiter_init(waiter);
+}
+
+static inline struct waiter answer_of(void (*resolve)(struct dns_resolver *, struct dns_request *,
+                                                      struct slice),
+                                      const char *name)
+{
+    static struct waiter waiter;
+    waiter_init(&waiter);
+    resolve(resolver, &waiter.request, slice_str(name));
+    ck_assert_uint_eq(waiter.calls, 0);
+    while (waiter.calls == 0)
+        ring_turn(ring, -1);
+    return waiter;
 }
 
 static inline struct waiter route_of(const char *domain)
 {
-    static struct waiter waiter;
-    waiter_init(&waiter);
-    dns_resolve_route(resolver, &waiter.request, slice_str(domain));
-    ck_assert_uint_eq(waiter.calls, 0);
-    while (waiter.calls == 0)
-        ring_turn(ring, -1);
-    return waiter;
+    return answer_of(dns_resolve_route, domain);
 }
 
 static inline struct waiter addresses_of(const char *host)
 {
-    static struct waiter waiter;
-    waiter_init(&waiter);
-    dns_resolve_addresses(resolver, &waiter.request, slice_str(host));
-    ck_assert_uint_eq(waiter.calls, 0);
-    while (waiter.calls == 0)
-        ring_turn(ring, -1);
-    return waiter;
+    return answer_of(dns_resolve_addresses, host);
+}
+
+static inline struct waiter tlsa_of(const char *name)
+{
+    return answer_of(dns_resolve_tlsa, name);
+}
+
+static inline struct waiter text_of(const char *name)
+{
+    return answer_of(dns_resolve_text, name);
 }
 
 static inline enum dns_status route_status(const char *domain)

@@ -121,8 +121,10 @@ START_TEST(a_root_target_among_others_is_dropped)
 }
 END_TEST
 
-static const char *const not_hosts[] = { "127.0.0.1", "[127",   "a b.example", "-x.example",
-                                         "256",       "0x7f.1", "a\\b.example" };
+static const char *const not_hosts[] = { "127.0.0.1",    "[127",      "a b.example",
+                                         "-x.example",   "256",       "0x7f.1",
+                                         "a\\b.example", "localhost", "LocalHost.LocalDomain",
+                                         "mx.localhost" };
 
 START_TEST(a_target_that_is_no_host_name_is_dropped)
 {
@@ -421,6 +423,83 @@ START_TEST(every_prefix_of_an_answer_is_refused)
 }
 END_TEST
 
+static const struct {
+    enum dns_type type;
+    const char *rdata;
+    size_t len;
+    bool good;
+} records[] = {
+    { DNS_TYPE_TLSA, "\3\1\1x", 4, true },
+    { DNS_TYPE_TLSA, "\3\1\1", 3, false }, /* without anything to compare */
+    { DNS_TYPE_TLSA, "", 0, false },
+    { DNS_TYPE_TXT, "\3abc", 4, true },
+    { DNS_TYPE_TXT, "\3abc\0\1x", 7, true },
+    { DNS_TYPE_TXT, "\0", 1, true },
+    { DNS_TYPE_TXT, "", 0, false },
+    { DNS_TYPE_TXT, "\4abc", 4, false },
+    { DNS_TYPE_TXT, "\3abc\1", 5, false },
+};
+
+START_TEST(records_of_bytes_are_taken_as_they_are_or_spoil_the_answer)
+{
+    start(DNSD_NOERROR, records[_i].type);
+    dnsd_packet_record(&packet, DNSD_ANSWER, "example.com", (uint16_t)records[_i].type, 60,
+                       records[_i].rdata, records[_i].len);
+    dns_answer_parse(slice_of(packet.bytes, packet.len), records[_i].type, SLICE("example.com"),
+                     &answer);
+    ck_assert_int_eq(answer.status, records[_i].good ? DNS_OK : DNS_FAILED);
+    if (records[_i].good)
+        ck_assert(slice_eq(answer.record[0], slice_of(records[_i].rdata, records[_i].len)));
+}
+END_TEST
+
+START_TEST(of_many_records_of_bytes_the_first_are_kept)
+{
+    start(DNSD_NOERROR, DNS_TYPE_TXT);
+    for (int i = 0; i < DNS_RECORD_MAX + 3; i++)
+        dnsd_packet_record(&packet, DNSD_ANSWER, "example.com", DNSD_TXT, 60,
+                           (char[]){ 1, (char)('0' + i) }, 2);
+    dns_answer_parse(slice_of(packet.bytes, packet.len), DNS_TYPE_TXT, SLICE("example.com"),
+                     &answer);
+    ck_assert_uint_eq(answer.count, DNS_RECORD_MAX);
+    ck_assert_int_eq(answer.record[1].ptr[1], '1');
+}
+END_TEST
+
+START_TEST(the_ad_bit_counts_for_yes_and_no_but_not_for_failures)
+{
+    static const struct {
+        unsigned rcode;
+        bool authenticated;
+    } cases[] = { { DNSD_NOERROR, true }, { DNSD_NXDOMAIN, true }, { DNSD_SERVFAIL, false } };
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        start(cases[i].rcode, DNS_TYPE_MX);
+        packet.bytes[3] |= 0x20;
+        parse(DNS_TYPE_MX);
+        ck_assert_int_eq(answer.authenticated, cases[i].authenticated);
+    }
+    start(DNSD_NOERROR, DNS_TYPE_MX);
+    parse(DNS_TYPE_MX);
+    ck_assert(!answer.authenticated);
+}
+END_TEST
+
+START_TEST(the_name_at_the_end_of_the_cnames_is_told)
+{
+    start(DNSD_NOERROR, DNS_TYPE_A);
+    dnsd_packet_address(&packet, "example.com", 60, "192.0.2.1");
+    parse(DNS_TYPE_A);
+    ck_assert_str_eq(answer.canonical, "");
+    start(DNSD_NOERROR, DNS_TYPE_A);
+    dnsd_packet_cname(&packet, "example.com", 60, "a.example");
+    dnsd_packet_cname(&packet, "a.example", 60, "B.Example");
+    dnsd_packet_address(&packet, "b.example", 60, "192.0.2.1");
+    parse(DNS_TYPE_A);
+    ck_assert_uint_eq(answer.count, 1);
+    ck_assert_str_eq(answer.canonical, "b.example");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = SUITE_OF(
@@ -435,7 +514,9 @@ int main(void)
         a_dangling_cname_is_no_data_with_the_soas_life, no_without_an_soa_has_no_life,
         a_malformed_soa_gives_no_life, an_answer_to_another_question_is_refused,
         a_loop_of_compression_pointers_ends, a_long_chain_of_compression_pointers_is_refused,
-        every_prefix_of_an_answer_is_refused);
+        every_prefix_of_an_answer_is_refused, of_many_records_of_bytes_the_first_are_kept,
+        the_ad_bit_counts_for_yes_and_no_but_not_for_failures,
+        the_name_at_the_end_of_the_cnames_is_told);
     TCase *tcase = tcase_create("tables");
     tcase_set_timeout(tcase, 0);
     tcase_add_loop_test(tcase, a_target_that_is_no_host_name_is_dropped, 0,
@@ -444,6 +525,8 @@ int main(void)
     tcase_add_loop_test(tcase, a_ttl_with_its_top_bit_set_is_zero, 0, (int)ARRAY_LEN(ttls));
     tcase_add_loop_test(tcase, other_response_codes_are_failures, 0, (int)ARRAY_LEN(failures));
     tcase_add_loop_test(tcase, a_malformed_record_spoils_the_answer, 0, (int)ARRAY_LEN(malformed));
+    tcase_add_loop_test(tcase, records_of_bytes_are_taken_as_they_are_or_spoil_the_answer, 0,
+                        (int)ARRAY_LEN(records));
     suite_add_tcase(suite, tcase);
     return check_main(suite);
 }

@@ -45,6 +45,27 @@ START_TEST(a_value_is_there_until_its_time_and_not_at_it)
 }
 END_TEST
 
+START_TEST(a_value_past_its_time_is_of_use_for_a_while)
+{
+    struct value v = { 0 };
+    start(10, 10000);
+    cache.keep_ms = 3000;
+    dns_cache_put(&cache, SLICE("a"), &v, 1, 5000, 1000);
+    ck_assert_ptr_null(dns_cache_stale(&cache, SLICE("a"), 4999)); /* not yet */
+    ck_assert_ptr_eq(dns_cache_stale(&cache, SLICE("a"), 5000), &v);
+    ck_assert_ptr_null(dns_cache_get(&cache, SLICE("a"), 5000));
+    dns_cache_extend(&cache, SLICE("a"), 7000);
+    ck_assert_ptr_eq(dns_cache_get(&cache, SLICE("a"), 6999), &v);
+    ck_assert_ptr_eq(dns_cache_stale(&cache, SLICE("a"), 7999), &v);
+    dns_cache_extend(&cache, SLICE("a"), 9000); /* not that long */
+    ck_assert_ptr_null(dns_cache_get(&cache, SLICE("a"), 8000));
+    ck_assert_ptr_null(dns_cache_stale(&cache, SLICE("a"), 8000));
+    dns_cache_extend(&cache, SLICE("b"), 9000);
+    stop();
+    ck_assert_int_eq(v.released, 1);
+}
+END_TEST
+
 START_TEST(a_new_value_replaces_the_old_one)
 {
     struct value v[2] = { 0 };
@@ -156,7 +177,8 @@ END_TEST
 int main(void)
 {
     return check_main(SUITE_OF(
-        "cache", a_value_is_there_until_its_time_and_not_at_it, a_new_value_replaces_the_old_one,
+        "cache", a_value_is_there_until_its_time_and_not_at_it,
+        a_value_past_its_time_is_of_use_for_a_while, a_new_value_replaces_the_old_one,
         the_least_recently_used_goes_first, a_fat_value_pushes_out_many_and_one_too_fat_stays_out,
         entries_past_their_time_give_way_without_a_sweep, random_use_keeps_the_books));
 }

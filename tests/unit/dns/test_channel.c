@@ -372,6 +372,130 @@ START_TEST(failures_make_no_storm)
 }
 END_TEST
 
+/* ---- letters, flags, pace ---- */
+
+static unsigned mixed, flagged, changed;
+
+static bool has_both_cases(const char *name)
+{
+    bool upper = false, lower = false;
+    for (; *name; name++) {
+        upper |= *name >= 'A' && *name <= 'Z';
+        lower |= *name >= 'a' && *name <= 'z';
+    }
+    return upper && lower;
+}
+
+static enum dnsd_action looks(void *user, const struct dnsd_query *query, struct dnsd_packet *reply)
+{
+    (void)user;
+    __atomic_fetch_add(&mixed, has_both_cases(query->asked), __ATOMIC_SEQ_CST);
+    __atomic_fetch_add(&flagged, query->ad && query->dnssec_ok, __ATOMIC_SEQ_CST);
+    answer_well(query, reply);
+    reply->bytes[3] |= 0x20; /* AD, whoever asks */
+    /* "changed.…" comes back in capitals, if it was asked in small letters, too. */
+    if (!starts(query, "changed"))
+        return DNSD_SEND;
+    __atomic_fetch_add(&changed, 1, __ATOMIC_SEQ_CST);
+    for (size_t i = 13; i < reply->len && reply->bytes[i]; i++)
+        if (reply->bytes[i] >= 'a' && reply->bytes[i] <= 'z')
+            reply->bytes[i] -= 'a' - 'A';
+    return DNSD_SEND_AS_IS;
+}
+
+static void start_looks(int body, bool trusted)
+{
+    mixed = flagged = changed = 0;
+    options = (struct dns_options){ .timeout_ms = 30000, .tries = 3, .trusted = trusted };
+    fixture_start(body, looks, false);
+}
+
+START_TEST(names_are_asked_for_in_letters_of_random_case)
+{
+    start_looks(_i, false);
+    for (int i = 0; i < 8; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "a-name-of-many-letters-%d.in-a-long-domain.example", i);
+        ck_assert_str_eq(hosts_of(name), "1 mx.example");
+    }
+    ck_assert_uint_eq(mixed, 8);
+    ck_assert_uint_eq(flagged, 0);
+    fixture_stop();
+}
+END_TEST
+
+START_TEST(an_answer_in_other_letters_is_no_answer_once_the_server_has_kept_them)
+{
+    start_looks(_i, false);
+    ck_assert_str_eq(hosts_of("some-name-with-letters.example"), "1 mx.example");
+    for (int i = 0; i < 10; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "changed-name-with-letters%d.example", i);
+        ck_assert_str_eq(hosts_of(name), "failed");
+    }
+    ck_assert_uint_eq(changed, 30); /* three tries each */
+    fixture_stop();
+}
+END_TEST
+
+START_TEST(a_server_that_never_keeps_the_letters_is_asked_in_small_ones)
+{
+    start_looks(_i, false);
+    char name[64];
+    for (int i = 0; i < 10; i++) {
+        snprintf(name, sizeof name, "changed-name-with-letters%d.example", i);
+        ck_assert_str_eq(hosts_of(name), i < 2 ? "failed" : "1 mx.example");
+    }
+    unsigned before = mixed;
+    ck_assert_str_eq(hosts_of("some-name-with-letters.example"), "1 mx.example");
+    ck_assert_uint_eq(mixed, before);
+    fixture_stop();
+}
+END_TEST
+
+START_TEST(the_ad_bit_is_asked_for_and_believed_of_trusted_servers_only)
+{
+    start_looks(_i, true);
+    struct waiter waiter = route_of("name.example");
+    ck_assert(waiter.route->secure);
+    ck_assert_uint_eq(flagged, 1);
+    waiter_done(&waiter);
+    fixture_stop();
+    start_looks(_i, false);
+    waiter = route_of("name.example");
+    ck_assert(!waiter.route->secure);
+    ck_assert_uint_eq(flagged, 0);
+    waiter_done(&waiter);
+    fixture_stop();
+}
+END_TEST
+
+START_TEST(questions_leave_no_faster_than_allowed)
+{
+    enum { N = 60, PER_SECOND = 100 };
+    static struct waiter waiters[N];
+    options = (struct dns_options){ .timeout_ms = 30000, .lookups_per_second = PER_SECOND };
+    fixture_start(_i, faults, false);
+    int64_t before = ring_clock_us(ring);
+    for (int i = 0; i < N; i++) {
+        char name[32];
+        waiter_init(&waiters[i]);
+        snprintf(name, sizeof name, "paced%d.example", i);
+        dns_resolve_route(resolver, &waiters[i].request, slice_str(name));
+    }
+    for (int i = 0; i < N; i++) {
+        while (waiters[i].calls == 0)
+            ring_turn(ring, -1);
+        ck_assert_int_eq(waiters[i].route->status, DNS_OK);
+        waiter_done(&waiters[i]);
+    }
+    /* Those of the first 50 ms may leave at once, no others ahead of their time. */
+    ck_assert_int_ge(ring_clock_us(ring) - before,
+                     (N - PER_SECOND / 20 - 1) * (int64_t)1000000 / PER_SECOND);
+    fixture_stop();
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {
@@ -392,6 +516,11 @@ int main(void)
         a_dead_server_costs_no_time,
         without_any_server_there_is_a_failure_at_once,
         failures_make_no_storm,
+        names_are_asked_for_in_letters_of_random_case,
+        an_answer_in_other_letters_is_no_answer_once_the_server_has_kept_them,
+        a_server_that_never_keeps_the_letters_is_asked_in_small_ones,
+        the_ad_bit_is_asked_for_and_believed_of_trusted_servers_only,
+        questions_leave_no_faster_than_allowed,
     };
     return check_main(fixture_suite("channel", tests, ARRAY_LEN(tests)));
 }
