@@ -16,6 +16,7 @@ from scenario import campaign, peers
 SPACE, PARTITIONS = "e", 16
 LOOK_S = 0.02       # between two looks at what tells nothing by itself
 TELL_AFTER_S = 60   # a wait that gets nowhere for so long says what it waits for; it goes on, for a slow machine isn't a failure
+REPLICAS_MS = 1000  # how long a producer of ours waits for replicas before it tries again
 IO_BODIES = ("io_uring", "epoll")
 
 
@@ -122,14 +123,17 @@ class Store:
             connection.close()
         self._connections = {}
 
-    def once(self, *words):
-        """One try, redirections followed; raises OSError or RedisError."""
+    def once(self, *words, replicas=0):
+        """One try, redirections followed; raises OSError or RedisError, also when fewer than `replicas` have what it wrote."""
         address = self._find()
         if address is None:
             raise ConnectionError("no primary is known")
         while True:
             try:
-                return self._on(address).command(*words)
+                reply = self._on(address).command(*words)
+                if replicas and self._on(address).command("WAIT", replicas, REPLICAS_MS) < replicas:
+                    raise ConnectionError("too few replicas have it")
+                return reply
             except RedisError as error:
                 moved = re.match(r"(?:MOVED|ASK) \d+ (\S+):(\d+)$", str(error))
                 if not moved:

@@ -1,11 +1,18 @@
 """Groups of Redis servers on loopback: a primary with replicas under Sentinel, and a Redis Cluster. Each server is a process of its own
-that may be killed and started again on its files."""
+that may be killed and started again on its files. And a producer that goes on submitting whatever happens to them."""
+import json
 import os
+import re
+import signal
 import subprocess
+import threading
 from contextlib import ExitStack
 
 from fault import faults
 from scenario import peers
+
+# What a primary says on its way out or in; anything else is a refusal that repeating doesn't mend.
+REFUSED_FOR_NOW = re.compile("NOREPLICAS|READONLY|LOADING|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|UNBLOCKED")
 
 
 class Server(peers.Peer):
@@ -40,11 +47,74 @@ class Server(peers.Peer):
         except (OSError, faults.RedisError):
             return False
 
+    def freeze(self):
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self):
+        os.kill(self.pid, signal.SIGCONT)
+
     def alive(self):
         return self.process is not None and self.process.poll() is None
 
     def info(self, section):
         return dict(line.split(":", 1) for line in self.ask("INFO", section).splitlines() if ":" in line)
+
+
+class Producer(threading.Thread):
+    """Submits entries one after the other: XADD, then WAIT for a replica. What isn't confirmed is repeated under the same id until it
+    is, so each recipient in `accepted` is to have the message, and no other."""
+
+    PER_ENTRY, FIRST = 5, 10_000_000  # numbers of its recipients: nobody else's
+
+    def __init__(self, group, domains):
+        super().__init__(daemon=True)
+        self.accepted, self.repeated, self.failure = [], 0, None
+        self._store, self._domains, self._over, self._failed = group.store(), domains, threading.Event(), threading.Event()
+
+    def _confirmed(self, number, recipients):
+        text = json.dumps({"id": f"entry-{number}", "from": "bounce@engine.test",
+                           "content": {"headers": {"From": "shop@engine.test", "Subject": "Hello"}, "text": "Dear customer\n"},
+                           "recipients": [{"to": to} for to in recipients]})
+        while not self._failed.is_set():
+            try:
+                self._store.once("XADD", f"{faults.SPACE}:submit", "*", "json", text, replicas=1)
+                return
+            except OSError:
+                self._store.close()
+            except faults.RedisError as error:
+                if not REFUSED_FOR_NOW.match(str(error)):
+                    raise
+            self.repeated += 1
+            self._over.wait(faults.LOOK_S)
+
+    def run(self):
+        number = 0
+        try:
+            while not self._over.is_set():
+                recipients = faults.recipients(self.FIRST + number * self.PER_ENTRY, self.PER_ENTRY, self._domains)
+                self._confirmed(number, recipients)
+                self.accepted += recipients
+                number += 1
+                self._over.wait(faults.LOOK_S)
+        except faults.RedisError as error:
+            self.failure = error
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *why):
+        if why[0]:
+            self._failed.set()  # the group may never confirm anything again
+        self.finish()
+
+    def finish(self):
+        """Ends it, the last entry confirmed."""
+        self._over.set()
+        self.join()
+        self._store.close()
+        if self.failure:
+            raise self.failure
 
 
 class Group:
@@ -127,7 +197,7 @@ class Cluster(Group):
         for _ in range(6):
             self.servers.append(self.start(Server(
                 "cluster-enabled yes", f"cluster-port {peers.free_port()}", f"cluster-node-timeout {self.TIMEOUT_MS}",
-                "cluster-replica-validity-factor 0")))
+                "cluster-require-full-coverage no", "cluster-replica-validity-factor 0")))
         subprocess.run(["redis-cli", "--cluster", "create", *(f"127.0.0.1:{it.port}" for it in self.servers), "--cluster-replicas", "1",
                         "--cluster-yes"], check=True, capture_output=True)
         self.url = "redis+cluster://" + ",".join(f"127.0.0.1:{it.port}" for it in self.servers)
@@ -144,6 +214,15 @@ class Cluster(Group):
                     found.append(server)
             except (OSError, KeyError):
                 continue
+        return found
+
+    def partitions_of(self, server):
+        """The partitions whose keys are on that primary."""
+        found = []
+        for partition in range(faults.PARTITIONS):
+            slot = server.ask("CLUSTER", "KEYSLOT", f"{faults.SPACE}:{{{partition}}}:n")
+            found += [partition for first, last, primary, *_ in server.ask("CLUSTER", "SLOTS")
+                      if first <= slot <= last and primary[1] == server.port]
         return found
 
     def _whole(self):
