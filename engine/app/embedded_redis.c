@@ -27,6 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/app/append_only.h"
 #include "engine/base/buf.h"
 #include "engine/base/mem.h"
 
@@ -163,6 +164,7 @@ NORETURN static void become_server(const struct embedded_redis *redis, char *con
     if (locked < 0)
         _exit(EXIT_NO_LOCK);
     unlink(redis->socket_path);
+    append_only_mend(redis->directory);
     execv(redis->program, arguments);
     _exit(EXIT_NO_SERVER);
 }
