@@ -12,6 +12,8 @@ const struct stats_field stats_counter_fields[] = {
     COUNTER(reply_4xx),       COUNTER(reply_5xx),        COUNTER(reply_local),
     COUNTER(sessions_opened), COUNTER(sessions_reused),  COUNTER(sessions_failed),
     COUNTER(violations),      COUNTER(dns_lookups),      COUNTER(dns_cache_hits),
+    COUNTER(dns_failures),    COUNTER(dns_timeouts),     COUNTER(dns_stale),
+    COUNTER(dns_refreshed),   COUNTER(dns_refused),      COUNTER(dns_secure),
     COUNTER(redis_commands),  COUNTER(redis_reconnects), COUNTER(turns),
     COUNTER(submits),         COUNTER(completions),      COUNTER(no_buffers),
 };

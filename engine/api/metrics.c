@@ -88,6 +88,17 @@ static void render_counters(const struct stats_counters *counters, struct buf *o
            COUNTER("", dns_lookups));
     FAMILY(out, "dns_cache_hits_total", "counter", "Names answered from the cache.", counters,
            COUNTER("", dns_cache_hits));
+    FAMILY(out, "dns_failures_total", "counter", "Names that couldn't be looked up.", counters,
+           COUNTER("why=\"failed\"", dns_failures), COUNTER("why=\"timeout\"", dns_timeouts));
+    FAMILY(out, "dns_stale_total", "counter",
+           "Answers used past their end because the name couldn't be looked up.", counters,
+           COUNTER("", dns_stale));
+    FAMILY(out, "dns_refreshed_total", "counter", "Names looked up again before their end.",
+           counters, COUNTER("", dns_refreshed));
+    FAMILY(out, "dns_refused_total", "counter", "Answers with addresses that mail isn't sent to.",
+           counters, COUNTER("", dns_refused));
+    FAMILY(out, "dns_secure_total", "counter", "Look-ups that DNSSEC has validated.", counters,
+           COUNTER("", dns_secure));
     FAMILY(out, "redis_commands_total", "counter", "Commands sent to Redis.", counters,
            COUNTER("", redis_commands));
     FAMILY(out, "redis_reconnects_total", "counter",

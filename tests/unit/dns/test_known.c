@@ -36,6 +36,7 @@ static enum dnsd_action zone(void *user, const struct dnsd_query *query, struct 
         dnsd_packet_soa(reply, "example", 1, 1);
     } else if (is(query, "behind.example", DNSD_MX)) {
         dnsd_packet_mx(reply, name, 300, 30, "worse.example");
+        dnsd_packet_mx(reply, name, 300, 20, "no-better.example");
         dnsd_packet_mx(reply, name, 300, 20, "us.example");
         dnsd_packet_mx(reply, name, 300, 20, "equal.example");
         dnsd_packet_mx(reply, name, 300, 10, "better.example");
