@@ -177,6 +177,9 @@ void dns_refresh_addresses(struct dns_resolver *resolver, struct dns_addresses *
 
 /** A route to one host, without a look-up; it never gets old. */
 struct dns_route *dns_route_to(struct slice host);
+#define DNS_ROUTE_HOSTS_MAX 100
+/** The same with those hosts only (at least one) for which `keep` is true; a new reference. */
+struct dns_route *dns_route_pick(const struct dns_route *route, const bool *keep);
 struct dns_route *dns_route_hold(struct dns_route *route);
 void dns_route_release(struct dns_route *route);
 /** The one address that the text is (IPv4, or IPv6 without brackets), without a look-up; it never

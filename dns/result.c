@@ -56,6 +56,32 @@ struct dns_route *dns_route_implicit(struct slice domain, int64_t expires_ms)
     return route;
 }
 
+struct dns_route *dns_route_pick(const struct dns_route *route, const bool *keep)
+{
+    unsigned count = 0;
+    size_t bytes = 0;
+    for (unsigned i = 0; i < route->host_count; i++) {
+        count += keep[i];
+        bytes += keep[i] ? route->hosts[i].name.len + 1 : 0;
+    }
+    assert(count > 0);
+    struct dns_route *picked = route_create(count, bytes, route->expires_ms);
+    char *at = (char *)&picked->hosts[count];
+    picked->secure = route->secure;
+    picked->implicit = route->implicit;
+    count = 0;
+    for (unsigned i = 0; i < route->host_count; i++) {
+        if (!keep[i])
+            continue;
+        struct slice name = route->hosts[i].name;
+        memcpy(at, name.ptr, name.len);
+        picked->hosts[count++] =
+            (struct dns_mx){ slice_of(at, name.len), route->hosts[i].preference };
+        at += name.len + 1;
+    }
+    return picked;
+}
+
 struct dns_route *dns_route_to(struct slice host)
 {
     return dns_route_implicit(host, INT64_MAX);

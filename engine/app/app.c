@@ -37,6 +37,7 @@ struct app {
     unsigned *every_source, *same_weights; /* of the pool of all sources */
     struct deliver_schedule *schedules;
     struct queue_tenant *tenants;
+    struct sts *sts;
     struct worker_common common;
     struct worker **workers;
     unsigned worker_count;
@@ -136,6 +137,22 @@ static void prepare_tenants(struct app *app)
                                                  .weight = config->tenants[i].weight };
 }
 
+static bool prepare_sts(struct app *app, struct err *err)
+{
+    const struct config *config = app->config;
+    if (!config->mta_sts)
+        return true;
+    char folder[4096];
+    snprintf(folder, sizeof folder, "%s/mta-sts", config->state_dir);
+    const struct sts_options options = {
+        .folder = folder,
+        .ca_file = *config->tls.ca_file ? config->tls.ca_file : NULL,
+        .port = config->mta_sts_port,
+        .log = app->log,
+    };
+    return sts_create(&app->sts, &options, err) || err_prefix(err, "tls.mta_sts");
+}
+
 /* The private Redis if none is configured; either way it must answer before a worker starts. */
 static bool prepare_redis(struct app *app, struct err *err)
 {
@@ -182,6 +199,7 @@ static bool start_workers(struct app *app, struct err *err)
         .instance = rng_system_seed(),
         .workers = app->worker_count,
         .shared = deliver_shared_create(),
+        .sts = app->sts,
         .journals = app->journals,
         .sources = app->sources,
         .source_count = app->source_count,
@@ -205,6 +223,7 @@ static void app_stop(struct app *app)
             worker_stop(app->workers[i]);
     for (unsigned i = 0; i < app->worker_count; i++)
         worker_join(&app->workers[i]);
+    sts_destroy(&app->sts);
     deliver_shared_destroy(&app->common.shared);
     queue_journal_close(&app->journal);
     embedded_redis_stop(&app->redis);
@@ -239,7 +258,8 @@ static bool app_start(struct app *app, struct err *err)
         return false;
     for (unsigned i = 0; i < app->worker_count; i++)
         app->journals[i] = queue_journal_worker(app->journal, i);
-    return prepare_redis(app, err) && start_api(app, err) && start_workers(app, err);
+    return prepare_sts(app, err) && prepare_redis(app, err) && start_api(app, err) &&
+           start_workers(app, err);
 }
 
 bool app_run(const struct config *config, const struct log *log, struct err *err)

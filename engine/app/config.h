@@ -114,7 +114,9 @@ struct config {
         unsigned race_ms;
         unsigned hosts_per_attempt, addresses_per_attempt;
     } smtp;
-    bool dane;                /* look for TLSA records wherever TLS isn't off */
+    bool dane;    /* look for TLSA records wherever TLS isn't off */
+    bool mta_sts; /* heed domains' policies, likewise */
+    unsigned mta_sts_port;
     struct config_policy tls; /* of no name: what the others start from; its mode is smtp.tls */
     const struct config_policy *policies;
     unsigned policies_count;

@@ -500,6 +500,11 @@ static const struct setting rows[] = {
     BOOL("tls.dane", dane, true,
          "Look for TLSA records, and insist on those that there are, under opportunistic and "
          "required, too. Needs dns.trusted."),
+    BOOL("tls.mta_sts", mta_sts, true,
+         "Fetch the MTA-STS policies of domains, and keep them under opportunistic and required, "
+         "too "
+         "(RFC 8461)."),
+    UINT("tls.mta_sts_port", mta_sts_port, 443, 1, 65535, NULL, "Of the servers of policies."),
     TEXT("tls.min_version", tls.min_version, "1.2", check_tls_version, MIN_VERSION_HELP),
     TEXT("tls.ciphers", tls.ciphers, "", NULL, CIPHERS_HELP),
     TEXT("tls.ciphersuites", tls.suites, "", NULL, SUITES_HELP),

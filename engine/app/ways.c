@@ -51,6 +51,11 @@ static bool policy_add(struct ways *ways, const char *name, enum deliver_tls_mod
         options.verify = TLS_VERIFY_DANE;
         ok = tls_context_create(&policy->dane, &options, err);
     }
+    if (ok && config->mta_sts &&
+        (mode == DELIVER_TLS_OPPORTUNISTIC || mode == DELIVER_TLS_REQUIRED)) {
+        options.verify = TLS_VERIFY_NAME;
+        ok = tls_context_create(&policy->named, &options, err);
+    }
     return ok || err_prefix(err, "policy '%s'", *name ? name : "smtp.tls");
 }
 
@@ -126,6 +131,7 @@ void ways_free(struct ways *ways)
     for (unsigned i = 0; i < ways->policy_count; i++) {
         tls_context_destroy(&ways->policies[i].context);
         tls_context_destroy(&ways->policies[i].dane);
+        tls_context_destroy(&ways->policies[i].named);
     }
     free(ways->policies);
     free(ways->relays);

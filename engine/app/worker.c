@@ -62,6 +62,7 @@ static bool worker_create_delivery(struct worker *worker, struct err *err)
         return false;
     struct deliver_options options = {
         .port = config->smtp.port,
+        .sts = common->sts,
         .policies = worker->ways.policies,
         .policy_count = worker->ways.policy_count,
         .relays = worker->ways.relays,

@@ -4,7 +4,7 @@
  * engine/deliver/README.md tells the whole way of a job. */
 #include <limits.h>
 
-#include "dns/resolver.h"
+#include "dns/sts.h"
 #include "engine/base/histogram.h"
 #include "engine/deliver/shared.h"
 #include "engine/net/tls.h"
@@ -51,6 +51,7 @@ struct deliver_policy {
     enum deliver_tls_mode mode;
     struct tls_context *context; /* NULL: off */
     struct tls_context *dane;    /* for hosts with TLSA records; NULL: they aren't looked for */
+    struct tls_context *named;   /* for domains with an MTA-STS policy; NULL: it isn't looked for */
 };
 
 /** A server that takes mail for others. */
@@ -85,6 +86,7 @@ struct deliver_options {
     unsigned relay_count;
     const struct deliver_rule *rules;
     unsigned rule_count;
+    struct sts *sts; /* the node's MTA-STS policies; NULL: none */
     struct smtp_timeouts timeouts;
     bool no_pipelining, no_chunking;
     unsigned pipeline_depth; /* transactions open at once on a session of a site that earned it */

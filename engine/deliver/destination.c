@@ -72,13 +72,8 @@ bool destination_asking(const struct destination *destination)
 
 void destination_cancel(struct destination *destination)
 {
-    list_for_each (it, &destination->paths) {
-        struct path *path = LIST_ENTRY(it, struct path, node);
-        if (path->state != PATH_ASKED)
-            continue;
-        dns_request_cancel(&path->request);
-        path->state = PATH_NONE;
-    }
+    list_for_each (it, &destination->paths)
+        path_cancel(LIST_ENTRY(it, struct path, node));
 }
 
 void destination_drain(struct destination *destination)

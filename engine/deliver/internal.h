@@ -61,9 +61,10 @@ struct submission {
 
 /** How mail goes, besides to which hosts and from which pool: sites differ by it. */
 struct way {
-    unsigned policy; /* in deliver_options.policies */
-    unsigned relay;  /* in deliver_options.relays, or DELIVER_NO_RELAY */
-    bool secure;     /* that these are the hosts was validated (DNSSEC), or configured */
+    unsigned policy;   /* in deliver_options.policies */
+    unsigned relay;    /* in deliver_options.relays, or DELIVER_NO_RELAY */
+    bool secure;       /* that these are the hosts was validated (DNSSEC), or configured */
+    enum sts_mode sts; /* of the domain's MTA-STS policy */
 };
 
 enum path_state { PATH_NONE, PATH_ASKED, PATH_KNOWN };
@@ -76,6 +77,8 @@ struct path {
     struct way way; /* PATH_KNOWN, as all below */
     struct dns_route *route;
     struct dns_request request;
+    struct sts_request sts;
+    bool sts_asked; /* the route is known, the domain's MTA-STS policy isn't yet */
     int64_t asked_us;
     size_t tenant_len;
     char tenant[]; /* that the rules name; else empty */
@@ -127,8 +130,9 @@ struct site_host {
     bool tls_broken; /* a handshake failed under the opportunistic policy: in clear until
                         retry_tls_ms */
     int64_t retry_tls_ms;
-    int64_t down_until_ms;     /* skipped until then */
-    uint32_t address_down;     /* bit per address (≤ 20) that failed since the last success */
+    int64_t unnamed_until_ms; /* verification failed, and the MTA-STS policy is only being tested */
+    int64_t down_until_ms;    /* skipped until then */
+    uint32_t address_down;    /* bit per address (≤ 20) that failed since the last success */
     struct tls_ticket *ticket; /* single use */
     struct dns_request request;
     struct dns_tlsa *tlsa; /* NULL until asked for */
@@ -148,7 +152,8 @@ struct host_session {
     struct dns_tlsa *tlsa; /* by DANE: what the records refer to, a reference; else NULL */
     struct tls_tlsa *records;
     unsigned record_count;
-    bool may_be_clear; /* if the handshake fails, the next session is */
+    bool may_be_clear;   /* if the handshake fails, the next session is */
+    bool may_be_unnamed; /* … goes without verification */
 };
 
 /** A source as one of a site's pool. */
@@ -332,6 +337,8 @@ const struct deliver_rule *rule_find(const struct deliver_options *options, stru
 struct path *path_of(struct destination *destination, struct slice tenant);
 /** Asks for the way, if nobody has; when it's known the destination is drained. */
 void path_find(struct path *path);
+/** Nobody calls back any more. */
+void path_cancel(struct path *path);
 /** What is known is too old. */
 void path_forget(struct path *path);
 void path_free(struct path *path);

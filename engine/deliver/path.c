@@ -10,6 +10,8 @@
 #include "engine/deliver/internal.h"
 
 static void path_route_found(struct dns_request *request, struct dns_route *route);
+static void path_policy_found(struct sts_request *request, struct sts_policy *policy,
+                              const char *problem);
 
 struct path *path_of(struct destination *destination, struct slice tenant)
 {
@@ -24,6 +26,7 @@ struct path *path_of(struct destination *destination, struct slice tenant)
     struct path *path = mem_zalloc(sizeof *path + tenant.len);
     path->destination = destination;
     path->request.route_found = path_route_found;
+    path->sts.found = path_policy_found;
     path->tenant_len = tenant.len;
     if (tenant.len)
         memcpy(path->tenant, tenant.ptr, tenant.len);
@@ -37,6 +40,20 @@ void path_free(struct path *path)
     path_forget(path);
     list_remove(&path->node);
     free(path);
+}
+
+void path_cancel(struct path *path)
+{
+    if (path->state != PATH_ASKED)
+        return;
+    dns_request_cancel(&path->request);
+    if (path->sts_asked) {
+        sts_cancel(&path->sts);
+        dns_route_release(path->route);
+        path->route = NULL;
+        path->sts_asked = false;
+    }
+    path->state = PATH_NONE;
 }
 
 void path_forget(struct path *path)
@@ -151,6 +168,54 @@ static void path_decide(struct path *path, const struct dns_route *route)
                      : (struct way){ .relay = DELIVER_NO_RELAY };
 }
 
+/* ---- MTA-STS ---- */
+
+/* DNS and files tell more than the route: what a domain's policy wants comes on top (RFC 8461). */
+static bool path_wants_sts(const struct path *path)
+{
+    const struct deliver_options *options = &path->destination->deliver->options;
+    return options->sts && path->own_route && options->policies[path->way.policy].named;
+}
+
+/* Leaves the hosts that the policy allows; none left: NULL. */
+static struct dns_route *allowed_hosts(struct dns_route *route, const struct sts_policy *policy)
+{
+    bool keep[DNS_ROUTE_HOSTS_MAX];
+    unsigned kept = 0;
+    for (unsigned i = 0; i < route->host_count; i++)
+        kept += keep[i] = sts_policy_allows(policy, route->hosts[i].name);
+    if (kept == route->host_count)
+        return dns_route_hold(route);
+    return kept > 0 ? dns_route_pick(route, keep) : NULL;
+}
+
+static void path_policy_found(struct sts_request *request, struct sts_policy *policy,
+                              const char *problem)
+{
+    struct path *path = CONTAINER_OF(request, struct path, sts);
+    struct destination *destination = path->destination;
+    struct dns_route *route = path->route;
+    (void)problem; /* logged where it was met */
+    path->sts_asked = false;
+    path->route = NULL;
+    path->way.sts = policy ? policy->mode : STS_NONE;
+    struct dns_route *allowed =
+        path->way.sts == STS_ENFORCE ? allowed_hosts(route, policy) : dns_route_hold(route);
+    free(policy);
+    dns_route_release(route);
+    if (allowed) {
+        path_known(path, allowed);
+        destination_drain(destination);
+        return;
+    }
+    struct smtp_reply reply =
+        smtp_reply_local(SMTP_PHASE_DNS, 451, (struct smtp_enhanced){ 4, 7, 5 },
+                         SLICE("the domain's MTA-STS policy allows none of its mail exchangers"));
+    path->state = PATH_NONE;
+    destination_failed(destination, NULL, &reply, NULL);
+    deliver_check_stopped(destination->deliver);
+}
+
 static void path_route_found(struct dns_request *request, struct dns_route *route)
 {
     struct path *path = CONTAINER_OF(request, struct path, request);
@@ -162,6 +227,12 @@ static void path_route_found(struct dns_request *request, struct dns_route *rout
     if (path->own_route && path->way.relay != DELIVER_NO_RELAY) {
         dns_route_release(route);
         path_ask(path);
+    } else if (route->status == DNS_OK && path_wants_sts(path)) {
+        path->route = route;
+        path->sts_asked = true;
+        sts_find(deliver->options.sts, &path->sts, deliver->resolver, deliver->ring,
+                 destination->name);
+        return;
     } else if (route->status == DNS_OK) {
         path_known(path, route);
     } else {

@@ -133,6 +133,21 @@ void host_session_clear(struct host_session *session)
         dns_tlsa_release(session->tlsa);
 }
 
+/* MTA-STS: the name must be right (RFC 8461, 4.1); while a policy is only tested, mail goes on
+ * without, for an hour after it wasn't. */
+static bool use_policy(const struct site_host *host, struct host_session *out)
+{
+    const struct site *site = host->site;
+    bool enforced = site->way.sts == STS_ENFORCE;
+    if (!enforced && host->unnamed_until_ms > ring_now_ms(site->deliver->ring))
+        return false;
+    out->context = site_policy(site)->named;
+    out->may_be_unnamed = !enforced;
+    if (!enforced && site_policy(site)->mode == DELIVER_TLS_OPPORTUNISTIC)
+        out->mode = SMTP_TLS_OPPORTUNISTIC;
+    return true;
+}
+
 void host_session_security(struct site_host *host, struct host_session *out)
 {
     struct site *site = host->site;
@@ -146,6 +161,8 @@ void host_session_security(struct site_host *host, struct host_session *out)
         use_records(host, out);
         return;
     }
+    if (site->way.sts != STS_NONE && use_policy(host, out))
+        return;
     if (policy->mode != DELIVER_TLS_OPPORTUNISTIC)
         return;
     if (host->tls_broken && host->retry_tls_ms <= ring_now_ms(site->deliver->ring))
@@ -161,8 +178,16 @@ bool host_tls_failed(struct site_host *host, const struct peer *peer,
                      const struct smtp_reply *reason)
 {
     const struct deliver *deliver = host->site->deliver;
-    if (reason->phase != SMTP_PHASE_TLS || reason->origin != SMTP_LOCAL ||
-        !peer->security.may_be_clear)
+    if (reason->phase != SMTP_PHASE_TLS || reason->origin != SMTP_LOCAL)
+        return false;
+    if (peer->security.may_be_unnamed) {
+        host->unnamed_until_ms = ring_now_ms(deliver->ring) + TLS_BROKEN_MS;
+        log_info(deliver->options.log, "mta-sts-tested",
+                 "%.*s [%s]: %.*s; the policy is being tested, so mail goes on",
+                 SLICE_FMT(host->name), peer->text, SLICE_FMT(reason->text));
+        return true;
+    }
+    if (!peer->security.may_be_clear)
         return false;
     host->tls_broken = true;
     host->retry_tls_ms = ring_now_ms(deliver->ring) + TLS_BROKEN_MS;
