@@ -164,6 +164,7 @@ static enum classify_scope scope_of(enum smtp_phase phase)
     case SMTP_PHASE_EHLO:
     case SMTP_PHASE_STARTTLS:
     case SMTP_PHASE_TLS:
+    case SMTP_PHASE_AUTH:
     case SMTP_PHASE_RSET:
     case SMTP_PHASE_IDLE:
     case SMTP_PHASE_QUIT:

@@ -20,11 +20,14 @@ static const struct {
 void smtp_capabilities_add(struct smtp_capabilities *capabilities, struct slice line)
 {
     struct slice rest = slice_trim(line);
-    struct slice keyword = slice_cut(&rest, ' ');
+    bool old_auth = slice_starts_with_nocase(rest, SLICE("AUTH="));
+    struct slice keyword = slice_cut(&rest, old_auth ? '=' : ' ');
     for (size_t i = 0; i < ARRAY_LEN(keywords); i++) {
         if (!slice_eq_nocase(keyword, keywords[i].name))
             continue;
         capabilities->offered |= keywords[i].capability;
+        if (keywords[i].capability == SMTP_CAP_AUTH)
+            capabilities->mechanisms |= sasl_set_parse(rest);
         uint64_t limit = 0;
         if (keywords[i].capability == SMTP_CAP_SIZE && slice_to_u64(slice_trim(rest), &limit) &&
             limit > 0 && (capabilities->size_limit == 0 || limit < capabilities->size_limit))

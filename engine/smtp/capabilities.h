@@ -1,6 +1,7 @@
 #pragma once
 /* What a server said it can do: the keyword lines of its reply to EHLO (RFC 5321, 4.1.1.1). */
 #include "engine/base/slice.h"
+#include "engine/net/sasl.h"
 
 enum smtp_capability {
     SMTP_CAP_ESMTP = 1 << 0, /* EHLO was accepted */
@@ -19,9 +20,11 @@ enum smtp_capability {
 
 struct smtp_capabilities {
     unsigned offered;    /* enum smtp_capability, or'ed */
+    unsigned mechanisms; /* of AUTH: enum sasl_mechanism as a set, those that we know */
     uint64_t size_limit; /* 0: none announced, or more than 64 bits can hold */
 };
 
 /** Adds one keyword line, without code; unknown keywords are ignored, letter case doesn't matter.
- *  Of several SIZE lines the smallest limit counts. Holds no memory, however many lines come. */
+ *  Of several SIZE lines the smallest limit counts, of several AUTH lines all mechanisms; "AUTH="
+ * of old servers (draft-myers) is understood. Holds no memory, however many lines come. */
 void smtp_capabilities_add(struct smtp_capabilities *capabilities, struct slice line);

@@ -1,5 +1,7 @@
 #include "engine/smtp/command.h"
 
+#include "engine/net/sasl.h"
+
 /* One check of the room per command, then copies: commands are written for each message. */
 static char *put(char *at, struct slice bytes)
 {
@@ -55,22 +57,42 @@ void smtp_command_plain(struct buf *out, struct slice verb)
     finish(out, put(at, SLICE("\r\n")));
 }
 
-void smtp_command_hello(struct buf *out, bool extended, const char *name)
+void smtp_command_hello(struct buf *out, struct slice verb, const char *name)
 {
     struct slice host = slice_str(name);
     for (size_t i = 0; i < host.len; i++)
         assert(host.ptr[i] > 0x20 && host.ptr[i] < 0x7f);
-    char *at = start(out, 5 + host.len + 2);
-    at = put(at, extended ? SLICE("EHLO ") : SLICE("HELO "));
+    char *at = start(out, verb.len + 1 + host.len + 2);
+    at = put(put(at, verb), SLICE(" "));
     at = put(at, host);
     finish(out, put(at, SLICE("\r\n")));
+}
+
+void smtp_command_auth(struct buf *out, const char *mechanism, const struct slice *initial)
+{
+    buf_append(out, SLICE("AUTH "));
+    buf_append(out, slice_str(mechanism));
+    if (initial) {
+        buf_append_char(out, ' ');
+        if (initial->len > 0)
+            sasl_encode(out, *initial);
+        else
+            buf_append_char(out, '=');
+    }
+    buf_append(out, SLICE("\r\n"));
+}
+
+void smtp_command_response(struct buf *out, struct slice response)
+{
+    sasl_encode(out, response);
+    buf_append(out, SLICE("\r\n"));
 }
 
 void smtp_command_mail(struct buf *out, struct slice sender,
                        const struct smtp_mail_parameters *parameters)
 {
     assert_safe_path(sender);
-    char *at = start(out, sender.len + 80);
+    char *at = start(out, sender.len + 100);
     at = put(at, SLICE("MAIL FROM:<"));
     at = put(at, sender);
     at = put(at, SLICE(">"));
@@ -80,6 +102,8 @@ void smtp_command_mail(struct buf *out, struct slice sender,
         at = put(at, SLICE(" BODY=8BITMIME"));
     if (parameters->smtputf8)
         at = put(at, SLICE(" SMTPUTF8"));
+    if (parameters->requiretls)
+        at = put(at, SLICE(" REQUIRETLS"));
     finish(out, put(at, SLICE("\r\n")));
 }
 

@@ -10,10 +10,11 @@ const char *smtp_phase_name(enum smtp_phase phase)
         [SMTP_PHASE_DNS] = "dns",           [SMTP_PHASE_CONNECT] = "connect",
         [SMTP_PHASE_GREETING] = "greeting", [SMTP_PHASE_EHLO] = "ehlo",
         [SMTP_PHASE_STARTTLS] = "starttls", [SMTP_PHASE_TLS] = "tls",
-        [SMTP_PHASE_MAIL] = "mail",         [SMTP_PHASE_RCPT] = "rcpt",
-        [SMTP_PHASE_DATA] = "data",         [SMTP_PHASE_BODY] = "body",
-        [SMTP_PHASE_DOT] = "dot",           [SMTP_PHASE_RSET] = "rset",
-        [SMTP_PHASE_IDLE] = "idle",         [SMTP_PHASE_QUIT] = "quit",
+        [SMTP_PHASE_AUTH] = "auth",         [SMTP_PHASE_MAIL] = "mail",
+        [SMTP_PHASE_RCPT] = "rcpt",         [SMTP_PHASE_DATA] = "data",
+        [SMTP_PHASE_BODY] = "body",         [SMTP_PHASE_DOT] = "dot",
+        [SMTP_PHASE_RSET] = "rset",         [SMTP_PHASE_IDLE] = "idle",
+        [SMTP_PHASE_QUIT] = "quit",
     };
     assert((size_t)phase < ARRAY_LEN(names));
     return names[phase];

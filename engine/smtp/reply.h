@@ -16,6 +16,7 @@ enum smtp_phase {
     SMTP_PHASE_EHLO, /* HELO too */
     SMTP_PHASE_STARTTLS,
     SMTP_PHASE_TLS,
+    SMTP_PHASE_AUTH,
     SMTP_PHASE_MAIL,
     SMTP_PHASE_RCPT,
     SMTP_PHASE_DATA, /* DATA, waiting for 354 */

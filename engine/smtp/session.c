@@ -219,6 +219,7 @@ static void take_reply(struct smtp_session *session, struct smtp_reply *reply, b
     case SESSION_EHLO:
     case SESSION_HELO:
     case SESSION_STARTTLS:
+    case SESSION_AUTH:
         session_opening_reply(session, reply, more);
         return;
     case SESSION_NEW:
@@ -399,6 +400,7 @@ void smtp_session_destroy(struct smtp_session **session)
         return;
     assert(old->state == SESSION_NEW || old->state == SESSION_CLOSED);
     assert(list_empty(&old->open));
+    session_auth_end(old);
     free_buffers(old);
     buf_free(&old->reason.text);
     smtp_reply_parser_deinit(&old->parser);
@@ -432,10 +434,13 @@ void smtp_session_submit(struct smtp_session *session, struct smtp_transaction *
     tx->verdict = VERDICT_OPEN;
     tx->chunked = tx->committed = tx->in_flight = tx->body_held = tx->mail_accepted = false;
     tx->replies_due = tx->recipients_sent = tx->recipients_answered = tx->recipients_accepted = 0;
+    tx->recipients_ended = tx->recipients_delivered = 0;
     tx->chunks_sent = tx->chunks_answered = 0;
     tx->body = (struct smtp_body){ 0 };
-    for (unsigned i = 0; i < tx->recipient_count; i++)
+    for (unsigned i = 0; i < tx->recipient_count; i++) {
         tx->recipients[i].code = 0;
+        tx->recipients[i].settled = false;
+    }
     list_push_back(&session->open, &tx->node);
     session->open_count++;
     session->room_told = false;

@@ -1,7 +1,7 @@
 #pragma once
-/* One SMTP client session (RFC 5321): greeting, EHLO or HELO, STARTTLS, then any number of
- * transactions, each MAIL, RCPT…, DATA or BDAT, up to its end; QUIT. A state machine fed by a
- * stream; it knows nothing of queues, pools or DNS.
+/* One SMTP client session (RFC 5321), or LMTP's (RFC 2033): greeting, EHLO or HELO, STARTTLS, AUTH
+ * (RFC 4954), then any number of transactions, each MAIL, RCPT…, DATA or BDAT, up to its end; QUIT.
+ * A state machine fed by a stream; it knows nothing of queues, pools or DNS.
  *
  * What it promises:
  *  - Each submitted transaction gets exactly one `done`, whatever the peer does, before `ended`.
@@ -42,6 +42,7 @@ struct smtp_timeouts { /* milliseconds; 0 takes the default: RFC 5321, 4.5.3.2 *
     unsigned greeting; /* 5 min */
     unsigned ehlo;     /* 5 min */
     unsigned starttls; /* 60 s, handshake included */
+    unsigned auth;     /* 60 s for each reply */
     unsigned mail;     /* 5 min */
     unsigned rcpt;     /* 5 min */
     unsigned data;     /* 2 min */
@@ -60,25 +61,44 @@ enum smtp_tls_mode {
     SMTP_TLS_IMPLICIT,      /* at once after connecting (port 465) */
 };
 
+/** Logging in (RFC 4954). Of the mechanisms that the peer offers and that are allowed here the
+ * strongest is tried, once. Nothing is sent to a peer without TLS, unless `in_clear`. Whatever goes
+ * wrong ends the session with SMTP_PHASE_AUTH: 535 and the like are about this server and our
+ * password, never about a message. TLS alone doesn't say whose server it is: secrets should go
+ * under TLS_VERIFY_NAME or TLS_VERIFY_DANE only, which is the owner's to choose. */
+struct smtp_auth {
+    struct sasl_identity identity; /* its strings outlive the session */
+    unsigned mechanisms;           /* SASL_SET(…) of those allowed; 0: SASL_SET_PASSWORD */
+    bool in_clear;
+};
+
 struct smtp_session_options {
     const struct smtp_timeouts *timeouts;   /* outlives the session */
     const struct smtp_reply_limits *limits; /* NULL: defaults; outlives the session */
     const char *ehlo_name;                  /* outlives the session */
     enum smtp_tls_mode tls_mode;
-    struct tls_client_options tls;   /* unless SMTP_TLS_OFF */
+    struct tls_client_options tls; /* unless SMTP_TLS_OFF */
+    const struct smtp_auth *auth;  /* NULL: don't log in; outlives the session */
+    bool lmtp;                     /* RFC 2033: LHLO, and a reply per recipient at the end */
+    /** RFC 8689: REQUIRETLS with each MAIL. A session that has no TLS, or whose peer doesn't offer
+     * it, ends with a local 550 5.7.30 in phase EHLO; that the certificate or the MX was verified
+     * is the owner's to see to. */
+    bool requiretls;
     bool no_pipelining, no_chunking; /* don't use them even when offered */
     unsigned depth;                  /* transactions open at once; 0 is 1; may be changed later */
 };
 
 enum smtp_tx_outcome {
     SMTP_TX_ACCEPTED, /* 2xx after end-of-data: the accepted recipients are delivered; reply is the
-                         peer's */
+                         peer's. LMTP: those that are settled with 2xx, at least one; reply is the
+                         last of theirs */
     SMTP_TX_REFUSED, /* a 4xx/5xx of the peer's to MAIL, DATA, the body or end-of-data (reply->phase
                         tells), or a 421 to any command; holds for all recipients without a verdict
                         of their own. Also SIZE exceeded, SMTPUTF8 or 8BITMIME needed and not
                         offered (local reply 5.3.4, 5.6.7, 5.6.3), and a body that `body` couldn't
                         make */
-    SMTP_TX_NO_RECIPIENT, /* every RCPT was refused; each had its `recipient` callback */
+    SMTP_TX_NO_RECIPIENT, /* every recipient was refused (LMTP: here or after the end-of-data);
+                             each had its `recipient` callback */
     SMTP_TX_UNSENT, /* the session failed before the end-of-data was sent: safe to retry; reply says
                        why */
     SMTP_TX_UNKNOWN, /* end-of-data was handed to the kernel (`commit` said yes), no valid final
@@ -88,7 +108,11 @@ enum smtp_tx_outcome {
 struct smtp_recipient {
     struct slice address; /* mailbox without <>; already checked: no CR, LF, NUL, <, > or blank
                              outside quotes */
-    uint16_t code;        /* the RCPT reply's code, set by the session; 0 while there's none */
+    uint16_t code;        /* the RCPT reply's code, set by the session; 0 while there's none.
+                             LMTP: later that of its reply to the end-of-data */
+    /** This recipient's own outcome is known, whatever that of the transaction says: `code` is a
+     * refusal, or with LMTP its reply to the end-of-data (2xx: delivered). */
+    bool settled;
 };
 
 struct smtp_body {
@@ -112,6 +136,7 @@ struct smtp_transaction {
     uint8_t state, step, verdict;
     bool chunked, committed, in_flight, body_held, mail_accepted;
     unsigned replies_due, recipients_sent, recipients_answered, recipients_accepted;
+    unsigned recipients_ended, recipients_delivered; /* LMTP: answered after the end-of-data */
     unsigned chunks_sent, chunks_answered;
     struct smtp_body body; /* what of it hasn't been sent yet */
 };
@@ -137,7 +162,8 @@ struct smtp_session_events {
     void (*body_sent)(struct smtp_session *session, struct smtp_transaction *tx);
     /** The fence, see above. From here on the transaction can end UNKNOWN. */
     bool (*commit)(struct smtp_session *session, struct smtp_transaction *tx);
-    /** A recipient was refused (code ≥ 400); accepted ones have no callback of their own. 452 and
+    /** A recipient was refused (code ≥ 400), at RCPT or with LMTP after the end-of-data
+     * (reply->phase tells); accepted ones have no callback of their own. 452 and
      * 552 mean too many recipients (RFC 5321, 4.5.3.1.10): telling that from a full mailbox is the
      * classifier's business. */
     void (*recipient)(struct smtp_session *session, struct smtp_transaction *tx, unsigned index,

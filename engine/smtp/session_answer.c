@@ -135,6 +135,7 @@ static void rcpt_reply(struct smtp_session *session, struct smtp_transaction *tx
         }
     } else {
         tx->recipients[index].code = reply->code;
+        tx->recipients[index].settled = reply->code >= 400;
         if (reply->code < 300)
             tx->recipients_accepted++;
         else
@@ -151,6 +152,10 @@ static void data_reply(struct smtp_session *session, struct smtp_transaction *tx
 {
     if (reply->code / 100 == 2) {
         session_violation(session, "DATA answered with code %u", reply->code);
+    } else if (reply->code / 100 == 3 && session->options.lmtp && tx->verdict != VERDICT_OPEN) {
+        /* RFC 2033, 4.2: without a recipient DATA must fail; how many replies a dot would get is
+         * anybody's guess. */
+        session_violation(session, "DATA accepted without a recipient");
     } else if (reply->code / 100 == 3) {
         transaction_set_state(tx, TRANSACTION_GO);
         session->room_told = false;
@@ -193,6 +198,47 @@ static void dot_reply(struct smtp_session *session, struct smtp_transaction *tx,
     }
 }
 
+/* LMTP: one of the replies to the end of data, each for one accepted recipient in their order (RFC
+ * 2033, 4.2). The last one ends the transaction; when the session is lost before, those that have
+ * had theirs are settled, and only the others' outcome is unknown. */
+static void recipient_ended(struct smtp_session *session, struct smtp_transaction *tx,
+                            const struct smtp_reply *reply)
+{
+    if (reply->code / 100 == 3) {
+        session_violation(session, "the end of data answered with code %u", reply->code);
+        return;
+    }
+    unsigned index = tx->recipients_ended;
+    while (index < tx->recipient_count && tx->recipients[index].settled)
+        index++;
+    assert(index < tx->recipient_count);
+    tx->recipients_ended = index + 1;
+    tx->recipients[index].code = reply->code;
+    tx->recipients[index].settled = true;
+    if (reply->code < 300) {
+        tx->recipients_delivered++;
+        kept_reply_set(&session->refusal, reply);
+    } else {
+        session->events->recipient(session, tx, index, reply);
+        if (session->state != SESSION_READY)
+            return;
+    }
+    if (tx->replies_due > 0)
+        return;
+    if (tx->recipients_delivered > 0) {
+        session_finish(session, tx, SMTP_TX_ACCEPTED, &session->refusal.reply);
+    } else {
+        tx->verdict = VERDICT_NO_RECIPIENT;
+        finish_by_verdict(session, tx);
+    }
+}
+
+/* Whether the replies still due to it are to its end-of-data, one per recipient. */
+static bool awaits_each(const struct smtp_session *session, const struct smtp_transaction *tx)
+{
+    return session->options.lmtp && tx->step == STEP_END && tx->replies_due > 0;
+}
+
 /* ---- all replies ---- */
 
 /* Nothing was asked. */
@@ -219,20 +265,23 @@ static void early(struct smtp_session *session, struct smtp_transaction *tx,
         session_violation(session, "answered with %u before all of it was sent", reply->code);
         return;
     }
-    refuse(session, tx, reply);
+    if (!awaits_each(session, tx) || tx->replies_due == 1)
+        refuse(session, tx, reply);
     session_end(session, reply, false);
 }
 
 static bool is_early(const struct smtp_session *session, const struct smtp_transaction *tx)
 {
-    return session->flight_active && tx == session->flight_last && tx->replies_due == 1;
+    return session->flight_active && tx == session->flight_last &&
+           (tx->replies_due == 1 || awaits_each(session, tx));
 }
 
 bool session_must_hold(const struct smtp_session *session)
 {
     const struct smtp_transaction *front = session_front(session);
     return session->state == SESSION_READY && session->flight_active && front && front->in_flight &&
-           front != session->flight_last && front->replies_due == 1 && front->step == STEP_END;
+           front != session->flight_last && front->step == STEP_END &&
+           (front->replies_due == 1 || awaits_each(session, front));
 }
 
 void session_answer(struct smtp_session *session, const struct smtp_reply *reply)
@@ -246,7 +295,14 @@ void session_answer(struct smtp_session *session, const struct smtp_reply *reply
         early(session, tx, reply);
         return;
     }
+    bool each = awaits_each(session, tx);
     tx->replies_due--;
+    if (each) { /* 421 answers one recipient like any refusal, and then ends the session */
+        recipient_ended(session, tx, reply);
+        if (reply->code == 421)
+            session_end(session, reply, false);
+        return;
+    }
     if (reply->code == 421) {
         refuse(session, tx, reply);
         session_end(session, reply, false);

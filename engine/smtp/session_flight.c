@@ -44,7 +44,7 @@ static bool pipelines(const struct smtp_session *session)
 bool session_chunks(const struct smtp_session *session)
 {
     return pipelines(session) && (session->capabilities.offered & SMTP_CAP_CHUNKING) &&
-           !session->options.no_chunking;
+           !session->options.no_chunking && !session->options.lmtp;
 }
 
 unsigned session_depth(const struct smtp_session *session)
@@ -167,6 +167,7 @@ static void add_mail(struct smtp_session *session, const struct smtp_transaction
                           .size = (offered & SMTP_CAP_SIZE) ? tx->size_estimate : 0,
                           .body_8bit = tx->body_8bit,
                           .smtputf8 = tx->needs_smtputf8,
+                          .requiretls = session->options.requiretls,
                       });
 }
 
@@ -344,7 +345,7 @@ static enum composed compose_data(struct smtp_session *session, struct smtp_tran
     push_commands(session, before);
     transaction_set_state(tx, TRANSACTION_DOT);
     tx->step = STEP_END;
-    in_flight(session, tx, 1);
+    in_flight(session, tx, session->options.lmtp ? tx->recipients_accepted : 1);
     return COMPOSED_ALL;
 }
 
@@ -473,10 +474,27 @@ void session_flight_next(struct smtp_session *session)
     session_arm(session);
 }
 
-void session_flight_hello(struct smtp_session *session, bool extended)
+void session_flight_hello(struct smtp_session *session, struct slice verb)
 {
     flight_start(session);
-    smtp_command_hello(&session->commands, extended, session->options.ehlo_name);
+    smtp_command_hello(&session->commands, verb, session->options.ehlo_name);
+    push_commands(session, 0);
+    flight_launch(session);
+}
+
+void session_flight_auth(struct smtp_session *session, const char *mechanism,
+                         const struct slice *initial)
+{
+    flight_start(session);
+    smtp_command_auth(&session->commands, mechanism, initial);
+    push_commands(session, 0);
+    flight_launch(session);
+}
+
+void session_flight_response(struct smtp_session *session, struct slice response)
+{
+    flight_start(session);
+    smtp_command_response(&session->commands, response);
     push_commands(session, 0);
     flight_launch(session);
 }
@@ -493,6 +511,8 @@ void session_flight_plain(struct smtp_session *session, struct slice verb)
 void session_flight_sent(struct smtp_session *session)
 {
     session->flight_active = false;
+    if (session->state == SESSION_AUTH)
+        sasl_wipe(&session->commands);
     list_for_each_safe (it, &session->open) {
         struct smtp_transaction *tx = LIST_ENTRY(it, struct smtp_transaction, node);
         if (!tx->in_flight)

@@ -1,7 +1,7 @@
 #pragma once
 /* Private to the session's files: session.c (life, the stream's events, its end), session_state.c
- * (the tables), session_opening.c (greeting to TLS), session_flight.c (what goes out),
- * session_answer.c (what comes in for transactions). */
+ * (the tables), session_opening.c (greeting to TLS), session_auth.c (AUTH), session_flight.c (what
+ * goes out), session_answer.c (what comes in for transactions). */
 #include "engine/smtp/session.h"
 
 enum session_state {
@@ -12,6 +12,7 @@ enum session_state {
     SESSION_EHLO,
     SESSION_HELO,
     SESSION_STARTTLS,
+    SESSION_AUTH,
     SESSION_READY, /* idle, or with transactions: their states say the rest */
     SESSION_QUIT,
     SESSION_CLOSING, /* the stream is closing; then come each open `done`, `ended`, `closed` */
@@ -57,11 +58,12 @@ struct smtp_session {
     uint8_t state; /* enum session_state; assigned by session_set_state() only */
     bool opened;   /* the stream was used: it must be closed */
     bool quit_wanted;
-    bool needs_rset;    /* the server may still be in the middle of a transaction that is over */
-    bool room_told;     /* `writable` was called, and nothing has changed since */
-    bool violation;     /* with `reason` */
-    bool flight_active; /* handed to the stream, `sent` hasn't come */
-    bool flight_body;   /* it holds a part of a body: under the block time-out */
+    bool needs_rset;     /* the server may still be in the middle of a transaction that is over */
+    bool room_told;      /* `writable` was called, and nothing has changed since */
+    bool violation;      /* with `reason` */
+    bool auth_cancelled; /* "*" was sent; why is in `refusal` */
+    bool flight_active;  /* handed to the stream, `sent` hasn't come */
+    bool flight_body;    /* it holds a part of a body: under the block time-out */
     struct smtp_transaction *flight_last; /* whose command or bytes end the flight */
     struct smtp_capabilities capabilities,
         offered;      /* `offered`: of the EHLO reply that is coming in */
@@ -78,7 +80,9 @@ struct smtp_session {
     unsigned iov_count, iov_room;
     size_t flight_bytes;
     struct buf held_input;     /* bytes that wait for `sent`, see session_must_hold() */
-    struct kept_reply refusal; /* of the front transaction with VERDICT_REFUSED */
+    struct sasl *sasl;         /* while in SESSION_AUTH */
+    struct kept_reply refusal; /* of the front transaction with VERDICT_REFUSED, or LMTP's last
+                                  acceptance of it */
     struct kept_reply reason;  /* why the session ended */
 };
 
@@ -125,13 +129,27 @@ void session_finish(struct smtp_session *session, struct smtp_transaction *tx,
 void session_opening_reply(struct smtp_session *session, const struct smtp_reply *reply, bool more);
 void session_opening_connected(struct smtp_session *session);
 void session_opening_secured(struct smtp_session *session);
+/** Greeted, secured, logged in: the owner's turn. */
+void session_opening_ready(struct smtp_session *session);
+
+/* ---- session_auth.c ---- */
+
+/** Logs in, if that's asked for; else the session is ready. */
+void session_auth_start(struct smtp_session *session);
+/** A reply in SESSION_AUTH. */
+void session_auth_reply(struct smtp_session *session, const struct smtp_reply *reply);
+void session_auth_end(struct smtp_session *session);
 
 /* ---- session_flight.c ---- */
 
 /** Composes and sends a flight if there is anything to send and none under way. */
 void session_flight_next(struct smtp_session *session);
 /** One command of the session's own as a flight. */
-void session_flight_hello(struct smtp_session *session, bool extended);
+void session_flight_hello(struct smtp_session *session, struct slice verb);
+/** "AUTH MECHANISM" with or without the first response, and a response. */
+void session_flight_auth(struct smtp_session *session, const char *mechanism,
+                         const struct slice *initial);
+void session_flight_response(struct smtp_session *session, struct slice response);
 void session_flight_plain(struct smtp_session *session, struct slice verb);
 /** The stream has sent it. */
 void session_flight_sent(struct smtp_session *session);

@@ -1,12 +1,15 @@
-/* From the connection to SESSION_READY: greeting, EHLO or HELO, STARTTLS. One command at a time; a
- * byte that comes behind a reply before the next command has been sent is a violation. */
+/* From the connection to SESSION_READY: greeting, EHLO or HELO, STARTTLS; AUTH is session_auth.c's.
+ * One command at a time; a byte that comes behind a reply before the next command has been sent is
+ * a violation. */
 #include "engine/smtp/session_internal.h"
 
 static void hello(struct smtp_session *session, enum session_state next)
 {
     session->capabilities = session->offered = (struct smtp_capabilities){ 0 };
     session_set_state(session, next);
-    session_flight_hello(session, next == SESSION_EHLO);
+    session_flight_hello(session, next == SESSION_HELO    ? SLICE("HELO")
+                                  : session->options.lmtp ? SLICE("LHLO")
+                                                          : SLICE("EHLO"));
     session_arm(session);
 }
 
@@ -42,7 +45,22 @@ void session_opening_secured(struct smtp_session *session)
     hello(session, SESSION_EHLO);
 }
 
-static void ready(struct smtp_session *session)
+/* RFC 8689, 4.2.1: without TLS and the server's word the message mustn't go this way. */
+static bool requiretls_kept(struct smtp_session *session)
+{
+    bool secure = stream_secure(&session->stream);
+    if (!session->options.requiretls ||
+        (secure && (session->capabilities.offered & SMTP_CAP_REQUIRETLS)))
+        return true;
+    struct smtp_reply reply =
+        smtp_reply_local(SMTP_PHASE_EHLO, 550, (struct smtp_enhanced){ 5, 7, 30 },
+                         secure ? SLICE("REQUIRETLS is needed and the server doesn't offer it")
+                                : SLICE("REQUIRETLS is needed and the server doesn't offer TLS"));
+    session_end(session, &reply, false);
+    return false;
+}
+
+void session_opening_ready(struct smtp_session *session)
 {
     session_set_state(session, SESSION_READY);
     session->events->ready(session);
@@ -70,8 +88,8 @@ static void greeted(struct smtp_session *session)
         session_arm(session);
     } else if (wanted && mode == SMTP_TLS_REQUIRED) {
         require_tls_failed(session);
-    } else {
-        ready(session);
+    } else if (requiretls_kept(session)) {
+        session_auth_start(session);
     }
 }
 
@@ -93,14 +111,24 @@ static void hello_reply(struct smtp_session *session, const struct smtp_reply *r
         if (extended)
             session->capabilities.offered |= SMTP_CAP_ESMTP;
         greeted(session);
-    } else if (reply->code >= 500 && extended) {
+    } else if (reply->code >= 500 && extended && !session->options.lmtp) {
         hello(session, SESSION_HELO);
     } else if (reply->code >= 400) {
         session_end(session, reply, false);
     } else {
-        session_violation(session, "%s answered with code %u", extended ? "EHLO" : "HELO",
+        session_violation(session, "%s answered with code %u",
+                          !extended               ? "HELO"
+                          : session->options.lmtp ? "LHLO"
+                                                  : "EHLO",
                           reply->code);
     }
+}
+
+/* Opportunistic: TLS was offered, but isn't to be had now. */
+static void plain_after_all(struct smtp_session *session)
+{
+    if (requiretls_kept(session))
+        session_auth_start(session);
 }
 
 static void starttls_reply(struct smtp_session *session, const struct smtp_reply *reply)
@@ -111,7 +139,7 @@ static void starttls_reply(struct smtp_session *session, const struct smtp_reply
              (reply->code >= 400 && session->options.tls_mode == SMTP_TLS_REQUIRED))
         session_end(session, reply, false);
     else if (reply->code >= 400)
-        ready(session); /* opportunistic: offered, but not to be had now */
+        plain_after_all(session);
     else
         session_violation(session, "STARTTLS answered with code %u", reply->code);
 }
@@ -136,6 +164,8 @@ void session_opening_reply(struct smtp_session *session, const struct smtp_reply
         greeting_reply(session, reply);
     else if (session->state == SESSION_STARTTLS)
         starttls_reply(session, reply);
+    else if (session->state == SESSION_AUTH)
+        session_auth_reply(session, reply);
     else
         hello_reply(session, reply);
 }

@@ -13,10 +13,12 @@ static const struct {
     [SESSION_CONNECTING] = { SMTP_PHASE_CONNECT, TO(SESSION_GREETING) | TO(SESSION_HANDSHAKE) },
     [SESSION_HANDSHAKE] = { SMTP_PHASE_TLS, TO(SESSION_GREETING) | TO(SESSION_EHLO) },
     [SESSION_GREETING] = { SMTP_PHASE_GREETING, TO(SESSION_EHLO) },
-    [SESSION_EHLO] = { SMTP_PHASE_EHLO,
-                       TO(SESSION_HELO) | TO(SESSION_STARTTLS) | TO(SESSION_READY) },
+    [SESSION_EHLO] = { SMTP_PHASE_EHLO, TO(SESSION_HELO) | TO(SESSION_STARTTLS) | TO(SESSION_AUTH) |
+                                            TO(SESSION_READY) },
     [SESSION_HELO] = { SMTP_PHASE_EHLO, TO(SESSION_READY) },
-    [SESSION_STARTTLS] = { SMTP_PHASE_STARTTLS, TO(SESSION_HANDSHAKE) | TO(SESSION_READY) },
+    [SESSION_STARTTLS] = { SMTP_PHASE_STARTTLS,
+                           TO(SESSION_HANDSHAKE) | TO(SESSION_AUTH) | TO(SESSION_READY) },
+    [SESSION_AUTH] = { SMTP_PHASE_AUTH, TO(SESSION_READY) },
     [SESSION_READY] = { SMTP_PHASE_IDLE, TO(SESSION_QUIT) },
     [SESSION_QUIT] = { SMTP_PHASE_QUIT, 0 },
     [SESSION_CLOSING] = { SMTP_PHASE_QUIT, TO(SESSION_CLOSED) },
@@ -74,6 +76,7 @@ const char *session_phase_awaits(enum smtp_phase phase)
         [SMTP_PHASE_EHLO] = "the reply to EHLO",
         [SMTP_PHASE_STARTTLS] = "the reply to STARTTLS",
         [SMTP_PHASE_TLS] = "the TLS handshake",
+        [SMTP_PHASE_AUTH] = "the reply to AUTH",
         [SMTP_PHASE_MAIL] = "the reply to MAIL",
         [SMTP_PHASE_RCPT] = "the reply to RCPT",
         [SMTP_PHASE_DATA] = "the reply to DATA",
@@ -100,6 +103,8 @@ static unsigned timeout_ms(const struct smtp_timeouts *timeouts, enum smtp_phase
     case SMTP_PHASE_STARTTLS:
     case SMTP_PHASE_TLS:
         return timeouts->starttls ? timeouts->starttls : 60 * 1000;
+    case SMTP_PHASE_AUTH:
+        return timeouts->auth ? timeouts->auth : 60 * 1000;
     case SMTP_PHASE_MAIL:
         return timeouts->mail ? timeouts->mail : 300 * 1000;
     case SMTP_PHASE_RCPT:
