@@ -318,6 +318,7 @@ static void on_ended(struct stream *stream, const struct stream_failure *failure
         session_end_local(session, phase, (struct smtp_enhanced){ 4, 4, 1 }, "%s", failure->text);
         return;
     case STREAM_END_TLS_FAILED:
+        session->tls_problem = (uint8_t)failure->problem;
         session_end_local(session, phase, (struct smtp_enhanced){ 4, 7, 5 }, "%s", failure->text);
         return;
     case STREAM_END_EOF:
@@ -503,4 +504,9 @@ const struct stream *smtp_session_stream(const struct smtp_session *session)
 enum smtp_phase smtp_session_phase(const struct smtp_session *session)
 {
     return session_phase(session);
+}
+
+enum tls_problem smtp_session_tls_problem(const struct smtp_session *session)
+{
+    return (enum tls_problem)session->tls_problem;
 }

@@ -210,3 +210,6 @@ const struct stream *smtp_session_stream(const struct smtp_session *session);
 enum smtp_phase smtp_session_phase(const struct smtp_session *session);
 /** How long the TLS handshake took, in µs; 0 in clear, or while it isn't over. */
 int64_t smtp_session_tls_us(const struct smtp_session *session);
+/** After the end in phase TLS: what was wrong, as RFC 8460, 4.3 sorts it; TLS_PROBLEM_NONE if
+ * nothing was. */
+enum tls_problem smtp_session_tls_problem(const struct smtp_session *session);

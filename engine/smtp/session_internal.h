@@ -61,6 +61,7 @@ struct smtp_session {
     bool needs_rset;     /* the server may still be in the middle of a transaction that is over */
     bool room_told;      /* `writable` was called, and nothing has changed since */
     bool violation;      /* with `reason` */
+    uint8_t tls_problem; /* enum tls_problem */
     bool auth_cancelled; /* "*" was sent; why is in `refusal` */
     bool flight_active;  /* handed to the stream, `sent` hasn't come */
     bool flight_body;    /* it holds a part of a body: under the block time-out */

@@ -105,7 +105,7 @@ struct script {
     const char *log;
     unsigned transactions, depth, recipients; /* 0: 1 */
     unsigned submit_max;                      /* at once; 0: as many as there's room for */
-    unsigned decline; /* so many offers of room */
+    unsigned decline;                         /* so many offers of room */
     bool stay;                                /* don't quit after the last transaction */
     bool whole_only; /* what happens depends on what arrives in one piece */
     bool null_sender, body_8bit, utf8;
@@ -113,7 +113,8 @@ struct script {
     unsigned withhold, no_body; /* `commit`, `body` say no for this transaction, counted from 1 */
     const char *abort_on, *quit_on; /* when this is written down */
     enum smtp_tls_mode tls;
-    bool no_pipelining, no_chunking;
+    bool no_pipelining, no_chunking, lmtp, requiretls;
+    const struct smtp_auth *auth;
     struct smtp_timeouts timeouts;
     struct smtp_reply_limits limits;
     int64_t ended_ms; /* virtual time of `ended`; 0: not looked at */
@@ -502,6 +503,9 @@ static inline void play_secured(const struct script *script, const struct ring_s
         .tls = { .context = security ? security->context : NULL, .server_name = "mx.test.example" },
         .no_pipelining = script->no_pipelining,
         .no_chunking = script->no_chunking,
+        .lmtp = script->lmtp,
+        .requiretls = script->requiretls,
+        .auth = script->auth,
         .depth = script->depth,
     };
     play.session = smtp_session_create(play.ring, &owner_events, &options, &play);

@@ -18,6 +18,9 @@ static const struct {
     { "BINARYMIME", SMTP_CAP_BINARYMIME, 0 },
     { "REQUIRETLS", SMTP_CAP_REQUIRETLS, 0 },
     { "AUTH PLAIN LOGIN", SMTP_CAP_AUTH, 0 },
+    { "AUTH=PLAIN LOGIN", SMTP_CAP_AUTH, 0 },
+    { "AUTH", SMTP_CAP_AUTH, 0 },
+    { "AUTHX PLAIN", 0, 0 },
     { "SIZE", SMTP_CAP_SIZE, 0 },
     { "SIZE 0", SMTP_CAP_SIZE, 0 },
     { "SIZE 1000", SMTP_CAP_SIZE, 1000 },
@@ -57,6 +60,16 @@ START_TEST(the_smallest_of_several_size_limits_counts)
 }
 END_TEST
 
+START_TEST(the_mechanisms_of_all_auth_lines_count)
+{
+    struct smtp_capabilities capabilities = { 0 };
+    smtp_capabilities_add(&capabilities, SLICE("AUTH  gssapi plain"));
+    smtp_capabilities_add(&capabilities, SLICE("auth=Login"));
+    smtp_capabilities_add(&capabilities, SLICE("XAUTH SCRAM-SHA-256"));
+    ck_assert_uint_eq(capabilities.mechanisms, SASL_SET(SASL_PLAIN) | SASL_SET(SASL_LOGIN));
+}
+END_TEST
+
 START_TEST(a_million_keywords_take_no_memory)
 {
     struct smtp_capabilities capabilities = { 0 };
@@ -68,8 +81,9 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = SUITE_OF("capabilities", the_smallest_of_several_size_limits_counts,
-                            a_million_keywords_take_no_memory);
+    Suite *suite =
+        SUITE_OF("capabilities", the_smallest_of_several_size_limits_counts,
+                 the_mechanisms_of_all_auth_lines_count, a_million_keywords_take_no_memory);
     TCase *table = tcase_create("keywords");
     tcase_set_timeout(table, 0);
     tcase_add_loop_test(table, each_keyword_is_known_by_its_name, 0, (int)ARRAY_LEN(lines));

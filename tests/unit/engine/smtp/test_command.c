@@ -27,6 +27,9 @@ static const struct {
     { "a@b.example",
       { .size = SIZE_MAX, .body_8bit = true, .smtputf8 = true },
       "MAIL FROM:<a@b.example> SIZE=18446744073709551615 BODY=8BITMIME SMTPUTF8\r\n" },
+    { "a@b.example",
+      { .size = 1, .body_8bit = true, .smtputf8 = true, .requiretls = true },
+      "MAIL FROM:<a@b.example> SIZE=1 BODY=8BITMIME SMTPUTF8 REQUIRETLS\r\n" },
     { "\"a b\"@c.example", { .smtputf8 = true }, "MAIL FROM:<\"a b\"@c.example> SMTPUTF8\r\n" },
     { "\"a\\\"<>\"@c.example",
       { .body_8bit = true },
@@ -43,8 +46,8 @@ END_TEST
 
 START_TEST(commands_are_appended_one_behind_the_other)
 {
-    smtp_command_hello(&out, true, "mta.example");
-    smtp_command_hello(&out, false, "[192.0.2.1]");
+    smtp_command_hello(&out, SLICE("EHLO"), "mta.example");
+    smtp_command_hello(&out, SLICE("HELO"), "[192.0.2.1]");
     smtp_command_rcpt(&out, SLICE("x@y.example"));
     smtp_command_bdat(&out, 0, true);
     smtp_command_bdat(&out, 4294967296, false);
@@ -53,6 +56,19 @@ START_TEST(commands_are_appended_one_behind_the_other)
     ck_assert_str_eq(buf_cstr(&out),
                      "EHLO mta.example\r\nHELO [192.0.2.1]\r\nRCPT TO:<x@y.example>\r\n"
                      "BDAT 0 LAST\r\nBDAT 4294967296\r\nDATA\r\n.\r\n");
+}
+END_TEST
+
+START_TEST(authentication_lines_are_base64)
+{
+    struct slice empty = SLICE(""), some = SLICE("\0a\0b");
+    smtp_command_auth(&out, "LOGIN", NULL);
+    smtp_command_auth(&out, "EXTERNAL", &empty);
+    smtp_command_auth(&out, "PLAIN", &some);
+    smtp_command_response(&out, empty);
+    smtp_command_response(&out, some);
+    ck_assert_str_eq(buf_cstr(&out), "AUTH LOGIN\r\nAUTH EXTERNAL =\r\nAUTH PLAIN AGEAYg==\r\n"
+                                     "\r\nAGEAYg==\r\n");
 }
 END_TEST
 
@@ -74,7 +90,7 @@ END_TEST
 
 START_TEST(a_host_name_that_would_smuggle_a_command_stops_the_process)
 {
-    smtp_command_hello(&out, true, "mta.example\r\nMAIL");
+    smtp_command_hello(&out, SLICE("EHLO"), "mta.example\r\nMAIL");
 }
 END_TEST
 
@@ -86,6 +102,7 @@ int main(void)
     tcase_add_checked_fixture(table, setup, teardown);
     tcase_add_loop_test(table, mail_names_the_sender_and_what_was_asked_for, 0,
                         (int)ARRAY_LEN(mails));
+    tcase_add_test(table, authentication_lines_are_base64);
     tcase_add_test(table, commands_are_appended_one_behind_the_other);
     tcase_add_loop_test_raise_signal(table,
                                      an_address_that_would_smuggle_a_command_stops_the_process,
