@@ -68,6 +68,11 @@ struct config_relay {
     unsigned port;
     bool mx, implicit_tls;
     const char *tls; /* name of a policy or a mode */
+    bool lmtp;
+    const char *user, *secret_file; /* "": without logging in */
+    const char *const *auth;        /* names of mechanisms */
+    unsigned auth_count;
+    bool auth_in_clear;
 };
 
 /** What some mail needs. */

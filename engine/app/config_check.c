@@ -3,6 +3,7 @@
 
 #include "engine/app/config_table.h"
 #include "engine/base/arena.h"
+#include "engine/net/sasl.h"
 
 static bool check_sources(struct reading *reading)
 {
@@ -132,6 +133,32 @@ static bool check_policies(struct reading *reading)
     return check_key(reading, "tls", &config->tls);
 }
 
+static bool check_login(struct reading *reading, unsigned index)
+{
+    const struct config_relay *relay = &reading->config->relays[index];
+    char key[96];
+    unsigned mechanisms = 0;
+    for (unsigned i = 0; i < relay->auth_count; i++)
+        mechanisms |= sasl_set_parse(slice_str(relay->auth[i]));
+    snprintf(key, sizeof key, "relays[%u].%s", index, *relay->user ? "user" : "secret_file");
+    if (!*relay->user != !*relay->secret_file)
+        return config_refuse(reading, key, NULL,
+                             *relay->user ? "needs a 'secret_file' beside it"
+                                          : "needs a 'user' beside it");
+    snprintf(key, sizeof key, "relays[%u].auth", index);
+    if ((mechanisms & SASL_SET_PASSWORD) && (mechanisms & SASL_SET_TOKEN))
+        return config_refuse(reading, key, NULL,
+                             "mixes ways for passwords with ways for tokens: one file has one "
+                             "secret");
+    bool in_clear = strcmp(relay->tls, "off") == 0;
+    snprintf(key, sizeof key, "relays[%u].tls", index);
+    if (*relay->user && in_clear && !relay->auth_in_clear)
+        return config_refuse(reading, key, "off",
+                             "would send the password in clear: 'auth_in_clear: true' says that "
+                             "this is meant");
+    return true;
+}
+
 static bool check_relays(struct reading *reading)
 {
     const struct config *config = reading->config;
@@ -146,7 +173,7 @@ static bool check_relays(struct reading *reading)
             if (strcmp(config->relays[before].name, relay->name) == 0)
                 return config_refuse(reading, key, NULL, "has the name of an earlier relay");
         snprintf(key, sizeof key, "relays[%u].tls", i);
-        if (!check_tls_name(reading, key, relay->tls))
+        if (!check_tls_name(reading, key, relay->tls) || !check_login(reading, i))
             return false;
     }
     return true;

@@ -7,6 +7,7 @@
 
 #include "dns/resolver.h"
 #include "engine/classify/verdict.h"
+#include "engine/net/sasl.h"
 #include "queue/url.h"
 
 static const char *check_filled(const char *text)
@@ -125,6 +126,14 @@ static const char *check_refused(const char *text)
                ? NULL
                : "must be a prefix such as 10.0.0.0/8 or fd00::/8 with no bits set behind it, an "
                  "address, default, or own";
+}
+
+static const char *check_mechanism(const char *text)
+{
+    return sasl_set_parse(slice_str(text))
+               ? NULL
+               : "must be SCRAM-SHA-256, OAUTHBEARER, XOAUTH2, PLAIN or "
+                 "LOGIN";
 }
 
 static const char *check_relay_host(const char *text)
@@ -351,6 +360,26 @@ static const struct setting relay_rows[] = {
       .text = "verified",
       .check = check_tls,
       .help = "A mode, as smtp.tls, or a name of tls_policies." },
+    { .key = "lmtp",
+      .kind = SETTING_BOOL,
+      .offset = offsetof(struct config_relay, lmtp),
+      .max = 1,
+      .help = "It's a local delivery agent that speaks LMTP (RFC 2033)." },
+    PART(config_relay, "user", user, NULL, "To log in as. Empty: without."),
+    PART(config_relay, "secret_file", secret_file, NULL,
+         "File whose first line is the password, or the access token; read again when it changes."),
+    { .key = "auth",
+      .kind = SETTING_TEXTS,
+      .offset = offsetof(struct config_relay, auth),
+      .check = check_mechanism,
+      .help = "Ways to log in that may be used, of SCRAM-SHA-256, PLAIN and LOGIN for a password, "
+              "OAUTHBEARER and XOAUTH2 for a token; the strongest that the relay offers is. None: "
+              "those for a password." },
+    { .key = "auth_in_clear",
+      .kind = SETTING_BOOL,
+      .offset = offsetof(struct config_relay, auth_in_clear),
+      .max = 1,
+      .help = "Log in even without TLS: everybody on the way can read the password." },
 };
 static const struct setting_table relay_table = {
     .rows = relay_rows,
@@ -359,7 +388,9 @@ static const struct setting_table relay_table = {
     .example = "relays:\n"
                "  - name: smart-host\n"
                "    host: smtp.example.net\n"
-               "    port: 587\n",
+               "    port: 587\n"
+               "    user: mailer@example.org\n"
+               "    secret_file: /etc/eilpost/smart-host.secret\n",
 };
 
 static const struct setting route_rows[] = {

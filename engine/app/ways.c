@@ -1,6 +1,9 @@
 #include "engine/app/ways.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "engine/base/mem.h"
 
@@ -14,6 +17,19 @@ static_assert((unsigned)CONFIG_TLS_OFF == DELIVER_TLS_OFF &&
                   (unsigned)CONFIG_TLS_DANE == DELIVER_TLS_DANE &&
                   ARRAY_LEN(mode_names) == DELIVER_TLS_DANE + 1,
               "modes are passed on as they are");
+
+/** How to log in at a relay. Secrets that were replaced stay: sessions may be using them. */
+struct login {
+    struct smtp_auth auth;
+    struct sasl_salted salted;
+    struct timespec changed; /* of the file */
+    struct list secrets;
+};
+
+struct secret {
+    struct list node;
+    char text[SASL_TOKEN_BYTES_MAX + 1];
+};
 
 static const char *or_null(const char *text)
 {
@@ -86,9 +102,69 @@ static bool policies_create(struct ways *ways, const struct config *config, stru
     return true;
 }
 
+/* ---- logging in ---- */
+
+static bool secret_read(struct login *login, const char *path, struct err *err)
+{
+    struct secret *secret = mem_zalloc(sizeof *secret);
+    struct stat info;
+    FILE *file = fopen(path, "re");
+    bool good =
+        file && fstat(fileno(file), &info) == 0 && fgets(secret->text, sizeof secret->text, file);
+    int error = errno;
+    if (file)
+        fclose(file);
+    secret->text[strcspn(secret->text, "\r\n")] = '\0';
+    if (!good || !secret->text[0]) {
+        free(secret);
+        return good || !error ? err_set(err, ERR_CONFIG, "%s: its first line is empty", path)
+                              : err_set(err, ERR_CONFIG, "%s: %s", path, strerror(error));
+    }
+    login->changed = info.st_mtim;
+    login->auth.identity.secret = secret->text;
+    login->salted.valid = false;
+    list_push_back(&login->secrets, &secret->node);
+    return true;
+}
+
+static bool login_create(struct login *login, const struct config_relay *from, struct err *err)
+{
+    if (!*from->user)
+        return true;
+    for (unsigned i = 0; i < from->auth_count; i++)
+        login->auth.mechanisms |= sasl_set_parse(slice_str(from->auth[i]));
+    login->auth.in_clear = from->auth_in_clear;
+    login->auth.identity = (struct sasl_identity){
+        .user = from->user, .host = from->host, .port = from->port, .salted = &login->salted
+    };
+    return secret_read(login, from->secret_file, err) || err_prefix(err, "relay '%s'", from->name);
+}
+
+void ways_refresh(struct ways *ways, const struct log *log)
+{
+    for (unsigned i = 0; i < ways->config->relays_count; i++) {
+        const struct config_relay *from = &ways->config->relays[i];
+        struct login *login = &ways->logins[i];
+        struct stat info;
+        struct err err;
+        if (!*from->user || stat(from->secret_file, &info) != 0 ||
+            (info.st_mtim.tv_sec == login->changed.tv_sec &&
+             info.st_mtim.tv_nsec == login->changed.tv_nsec))
+            continue;
+        if (secret_read(login, from->secret_file, &err))
+            log_info(log, "relay-secret", "relay '%s': a new one was read", from->name);
+    }
+}
+
 bool ways_create(struct ways *ways, const struct config *config, struct err *err)
 {
-    *ways = (struct ways){ 0 };
+    *ways = (struct ways){ .config = config };
+    ways->logins = mem_array(config->relays_count, sizeof *ways->logins);
+    for (unsigned i = 0; i < config->relays_count; i++)
+        list_init(&ways->logins[i].secrets);
+    for (unsigned i = 0; i < config->relays_count; i++)
+        if (!login_create(&ways->logins[i], &config->relays[i], err))
+            return false;
     if (!policies_create(ways, config, err))
         return false;
     ways->relays = mem_array(config->relays_count, sizeof *ways->relays);
@@ -101,6 +177,8 @@ bool ways_create(struct ways *ways, const struct config *config, struct err *err
             .mx = from->mx,
             .implicit_tls = from->implicit_tls,
             .policy = policy_named(ways, from->tls),
+            .lmtp = from->lmtp,
+            .auth = *from->user ? &ways->logins[i].auth : NULL,
         };
     }
     ways->rules = mem_array(config->routes_count, sizeof *ways->rules);
@@ -133,6 +211,12 @@ void ways_free(struct ways *ways)
         tls_context_destroy(&ways->policies[i].dane);
         tls_context_destroy(&ways->policies[i].named);
     }
+    for (unsigned i = 0; ways->config && i < ways->config->relays_count; i++) {
+        struct list *node;
+        while ((node = list_pop_front(&ways->logins[i].secrets)))
+            free(LIST_ENTRY(node, struct secret, node));
+    }
+    free(ways->logins);
     free(ways->policies);
     free(ways->relays);
     free(ways->rules);

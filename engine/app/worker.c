@@ -13,6 +13,7 @@
 #include "engine/base/mem.h"
 
 #define STOP_OPEN_MS 30000 /* for transactions under way */
+#define WAYS_MS 5000       /* between looks at relays' secrets */
 #define STOP_FLUSH_MS 5000 /* for acks */
 #define RENDER_BYTES_MAX ((size_t)256 << 20)
 #define CONTENT_BYTES_MAX ((size_t)256 << 20)
@@ -31,6 +32,7 @@ struct worker {
     struct ring *ring;
     struct dns_resolver *resolver;
     struct ways ways;
+    struct ring_timer ways_timer;
     struct deliver *deliver;
     struct queue *queue;
     struct ingest *ingest;
@@ -149,6 +151,13 @@ static bool worker_create_resolver(struct worker *worker, struct err *err)
     return good;
 }
 
+static void ways_due(struct ring_timer *timer)
+{
+    struct worker *worker = CONTAINER_OF(timer, struct worker, ways_timer);
+    ways_refresh(&worker->ways, &worker->log);
+    ring_timer_start(worker->ring, timer, WAYS_MS);
+}
+
 static bool worker_create(struct worker *worker, struct err *err)
 {
     const struct worker_common *common = worker->common;
@@ -159,6 +168,7 @@ static bool worker_create(struct worker *worker, struct err *err)
                                  .log = &worker->log };
     if (!ring_create(&worker->ring, &ring, err))
         return err_prefix(err, "io");
+    ring_timer_init(&worker->ways_timer, ways_due);
     if (!worker_create_resolver(worker, err))
         return err_prefix(err, "dns");
     if (!worker_create_delivery(worker, err))
@@ -207,6 +217,7 @@ static bool worker_create(struct worker *worker, struct err *err)
 static void resolver_closed(void *user)
 {
     struct worker *worker = user;
+    ring_timer_stop(&worker->ways_timer);
     ring_stop(worker->ring);
 }
 
@@ -263,6 +274,8 @@ static void *worker_main(void *arg)
     if (!ok)
         return NULL;
     queue_start(worker->queue);
+    if (worker->common->config->relays_count > 0)
+        ring_timer_start(worker->ring, &worker->ways_timer, WAYS_MS);
     deliver_start(worker->deliver);
     ingest_start(worker->ingest);
     ring_run(worker->ring);

@@ -62,6 +62,8 @@ struct deliver_relay {
     bool mx;           /* the host's MX records say where; else its addresses */
     bool implicit_tls; /* at once after connecting (RFC 8314), unless the policy is "off" */
     unsigned policy;   /* index into deliver_options.policies */
+    bool lmtp;         /* RFC 2033 */
+    const struct smtp_auth *auth; /* NULL: without logging in; outlives the deliver */
 };
 #define DELIVER_NO_RELAY UINT_MAX
 
