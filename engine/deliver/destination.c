@@ -159,6 +159,11 @@ static int64_t backoff_ms(struct destination *destination, const struct smtp_rep
     return backoff;
 }
 
+static bool has_several_paths(const struct destination *destination)
+{
+    return !list_empty(&destination->paths) && destination->paths.next->next != &destination->paths;
+}
+
 /* Only what waits for this site has failed: each of its jobs has its own retry time, so that the
  * others needn't wait. */
 static void site_lanes_failed(struct destination *destination, const struct site *site,
@@ -175,7 +180,7 @@ void destination_failed(struct destination *destination, const struct site *site
                         const struct smtp_reply *reply, const struct site_host *host)
 {
     struct deliver *deliver = destination->deliver;
-    if (other_pool_works(destination, site)) {
+    if (site && (has_several_paths(destination) || other_pool_works(destination, site))) {
         site_lanes_failed(destination, site, reply, host);
         return;
     }
@@ -193,6 +198,20 @@ void destination_failed(struct destination *destination, const struct site *site
     destination_release_waiting(destination);
     for (unsigned i = 0; i < QUEUE_CLASSES; i++)
         destination->intake[i].queued = 0; /* discovery finds it when the backoff is over */
+}
+
+void destination_path_failed(struct destination *destination, const struct path *path,
+                             const struct smtp_reply *reply)
+{
+    if (!has_several_paths(destination)) {
+        destination_failed(destination, NULL, reply, NULL);
+        return;
+    }
+    list_for_each (it, &destination->lanes) {
+        struct lane *lane = LIST_ENTRY(it, struct lane, node);
+        if (lane->path == path)
+            lane_end_waiting(lane, reply, NULL);
+    }
 }
 
 void destination_succeeded(struct destination *destination)

@@ -312,6 +312,9 @@ void destination_ask(struct destination *destination, enum queue_class class, un
  * pools get through, only those that wait for this site have failed. */
 void destination_failed(struct destination *destination, const struct site *site,
                         const struct smtp_reply *reply, const struct site_host *host);
+/** There's no way for the mail of a path now. */
+void destination_path_failed(struct destination *destination, const struct path *path,
+                             const struct smtp_reply *reply);
 void destination_succeeded(struct destination *destination);
 /** Gives every waiting delivery back to the queue. */
 void destination_release_waiting(struct destination *destination);

@@ -132,7 +132,7 @@ static void path_failed(struct path *path, const struct dns_route *route)
     struct smtp_reply reply = reply_of_route(path, route);
     path->state = PATH_NONE;
     if (reply.code < 500) {
-        destination_failed(destination, NULL, &reply, NULL);
+        destination_path_failed(destination, path, &reply);
         return;
     }
     list_for_each (it, &destination->lanes) {
@@ -212,7 +212,7 @@ static void path_policy_found(struct sts_request *request, struct sts_policy *po
         smtp_reply_local(SMTP_PHASE_DNS, 451, (struct smtp_enhanced){ 4, 7, 5 },
                          SLICE("the domain's MTA-STS policy allows none of its mail exchangers"));
     path->state = PATH_NONE;
-    destination_failed(destination, NULL, &reply, NULL);
+    destination_path_failed(destination, path, &reply);
     deliver_check_stopped(destination->deliver);
 }
 
