@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "engine/app/resolver.h"
 #include "engine/app/schema.h"
 #include "engine/app/ways.h"
 #include "engine/base/mem.h"
@@ -17,7 +18,6 @@
 #define STOP_FLUSH_MS 5000 /* for acks */
 #define RENDER_BYTES_MAX ((size_t)256 << 20)
 #define CONTENT_BYTES_MAX ((size_t)256 << 20)
-#define OWN_ADDRESSES_MAX 256 /* of the host's interfaces */
 
 struct worker {
     const struct worker_common *common;
@@ -107,50 +107,6 @@ static bool worker_create_delivery(struct worker *worker, struct err *err)
     return deliver_create(&worker->deliver, worker->ring, worker->resolver, &options, err);
 }
 
-/* The ranges that the words and prefixes in the configuration stand for; for free(). */
-static struct dns_prefix *refused_read(const struct config *config, unsigned *count)
-{
-    unsigned most = config->dns.refused_count + DNS_PREFIX_DEFAULTS + OWN_ADDRESSES_MAX;
-    struct dns_prefix *prefixes = mem_array(most, sizeof *prefixes);
-    bool defaults = false, own = false;
-    struct err err;
-    *count = 0;
-    for (unsigned i = 0; i < config->dns.refused_count; i++) {
-        const char *text = config->dns.refused[i];
-        defaults |= strcmp(text, "default") == 0;
-        own |= strcmp(text, "own") == 0;
-        *count += dns_prefix_parse(slice_str(text), &prefixes[*count], &err); /* else it's a word */
-    }
-    if (defaults)
-        *count += dns_prefix_defaults(&prefixes[*count]);
-    if (own)
-        *count += dns_prefix_own(&prefixes[*count], OWN_ADDRESSES_MAX);
-    return prefixes;
-}
-
-static bool worker_create_resolver(struct worker *worker, struct err *err)
-{
-    const struct config *config = worker->common->config;
-    struct dns_options options = {
-        .servers = config->dns.servers,
-        .timeout_ms = config->dns.timeout_ms,
-        .tries = config->dns.tries,
-        .cache_entries_max = config->dns.cache_entries,
-        .ipv4_only = !config->dns.ipv6,
-        .ipv6_only = !config->dns.ipv4,
-        .trusted = config->dns.trusted,
-        .stale_max_s = config->dns.stale_s,
-        .lookups_per_second = config->dns.lookups_per_second,
-        .own_names = config->dns.own_names,
-        .own_name_count = config->dns.own_names_count,
-    };
-    struct dns_prefix *refused = refused_read(config, &options.refused_count);
-    options.refused = refused;
-    bool good = dns_resolver_create(&worker->resolver, worker->ring, &options, err);
-    free(refused);
-    return good;
-}
-
 static void ways_due(struct ring_timer *timer)
 {
     struct worker *worker = CONTAINER_OF(timer, struct worker, ways_timer);
@@ -169,7 +125,7 @@ static bool worker_create(struct worker *worker, struct err *err)
     if (!ring_create(&worker->ring, &ring, err))
         return err_prefix(err, "io");
     ring_timer_init(&worker->ways_timer, ways_due);
-    if (!worker_create_resolver(worker, err))
+    if (!app_resolver_create(&worker->resolver, worker->ring, config, err))
         return err_prefix(err, "dns");
     if (!worker_create_delivery(worker, err))
         return false;

@@ -28,6 +28,7 @@ static const struct command {
     { "campaign", "Show campaigns; pause, resume, cancel or throttle them.", command_campaign },
     { "node", "Show the engines that work on the queue.", command_node },
     { "suppression", "Keep the addresses that get nothing.", command_suppression },
+    { "explain", "Show how mail for a domain would go, and why.", command_explain },
     { "check-config", "Check a configuration file.", command_check_config },
     { "version", "Show the version.", command_version },
 };

@@ -128,6 +128,12 @@ struct deliver_options {
     const struct log *log;
 };
 
+/** The first rule that fits mail of a tenant for a destination, NULL if none does. While `route` is
+ * NULL *depends says that it's the destination's MX hosts which decide (and NULL is returned). */
+const struct deliver_rule *deliver_rule_find(const struct deliver_options *options,
+                                             struct slice tenant, struct slice destination,
+                                             const struct dns_route *route, bool *depends);
+
 /** Written by the worker, read by other threads with relaxed loads. */
 struct deliver_stats {
     uint64_t leased, attempts, delivered, deferred, bounced, expired, unknown, released;

@@ -328,13 +328,6 @@ void destination_cancel(struct destination *destination);
 bool destination_unused(const struct destination *destination);
 void destination_free(struct destination *destination);
 
-/* rule.c */
-/** The first rule that fits mail of a tenant for a destination, NULL if none does. While `route` is
- * NULL *depends says that it's the destination's MX hosts which decide (and NULL is returned). */
-const struct deliver_rule *rule_find(const struct deliver_options *options, struct slice tenant,
-                                     struct slice destination, const struct dns_route *route,
-                                     bool *depends);
-
 /* path.c */
 /** The path of a tenant's mail. */
 struct path *path_of(struct destination *destination, struct slice tenant);

@@ -162,8 +162,8 @@ static void path_decide(struct path *path, const struct dns_route *route)
     const struct destination *destination = path->destination;
     bool depends;
     const struct deliver_rule *rule =
-        rule_find(&destination->deliver->options, slice_of(path->tenant, path->tenant_len),
-                  destination->name, route, &depends);
+        deliver_rule_find(&destination->deliver->options, slice_of(path->tenant, path->tenant_len),
+                          destination->name, route, &depends);
     path->way = rule ? (struct way){ .policy = rule->policy, .relay = rule->relay }
                      : (struct way){ .relay = DELIVER_NO_RELAY };
 }

@@ -34,9 +34,9 @@ static bool site_fits(const struct deliver_rule *rule, const struct dns_route *r
     return false;
 }
 
-const struct deliver_rule *rule_find(const struct deliver_options *options, struct slice tenant,
-                                     struct slice destination, const struct dns_route *route,
-                                     bool *depends)
+const struct deliver_rule *deliver_rule_find(const struct deliver_options *options,
+                                             struct slice tenant, struct slice destination,
+                                             const struct dns_route *route, bool *depends)
 {
     *depends = false;
     for (unsigned i = 0; i < options->rule_count; i++) {

@@ -48,6 +48,33 @@ def with_port(names, port):
     return {name.format(port=port): records for name, records in names.items()}
 
 
+# what `eilpost explain --connect` says of a host and of its session
+EXPLAINED = [
+    ("match", "a TLSA record must fit (DANE)", "ready to send", True),
+    ("mismatch", "a TLSA record must fit (DANE)", "failed", None),
+    ("unusable", "none that can be used", "ready to send", False),
+    ("none", "TLS where it's offered", "ready to send", False),
+    ("bogus", "can't be looked up", None, None),
+    ("must-none", "DANE is required", None, None),
+]
+
+
+def explained(config, io, checks):
+    for name, verdict, session, verified in EXPLAINED:
+        words = ["explain", "--connect", "--config", config, f"{name}.signed.test"]
+        told = json.loads(campaign.eilpost(*words, "--json").stdout)
+        host = told["hosts"][0]
+        checks.equal((told["secure"], host["secure"]), (True, True), f"{io}: explain {name}: validated")
+        checks.that(verdict in host["tls"], f"{io}: explain {name}: {host['tls']}")
+        if session:
+            checks.equal((host["session"]["verdict"], host["session"].get("verified")), (session, verified), f"{io}: explain {name}: session")
+        if verified:
+            checks.that(host["tlsa"]["records"][0].endswith(host["session"]["certificate"]["public_key_sha256"]),
+                        f"{io}: explain {name}: the key's digest is the record's")
+        text = campaign.eilpost(*words).stdout
+        checks.that(host["tls"] in text and host["name"] in text, f"{io}: explain {name} as text: {text}")
+
+
 def run(io, checks):
     with peers.Redis() as redis:
         cases = [*CASES, *((*row, "dane") for row in ROUTED)]
@@ -73,6 +100,7 @@ def run(io, checks):
                             "id": domain.split(".")[0], "from": "bounce@engine.test", "content": CONTENT,
                             "recipients": [{"to": f"user@{domain}"}]}))
                     events = follower.until_first(len(domains))
+                    explained(engine.config, io, checks)
             finally:
                 plain.stop()
                 store.close()

@@ -118,6 +118,10 @@ def run(io, checks):
                             "id": f"{domain.split('.')[0]}-{round_}", "from": "bounce@engine.test", "content": CONTENT,
                             "recipients": [{"to": f"user{round_}@{domain}"}]}))
                     events = follower.until_first(len(domains)) if round_ == 0 else events
+                told = json.loads(campaign.eilpost("explain", "--connect", "--json", "--config", engine.config, "some.sts.test").stdout)
+                checks.equal((told["mta_sts"]["mode"], told["mta_sts"]["mx"]), ("enforce", [GOOD]), f"{io}: explained")
+                checks.equal([("not used" in host["tls"], "MTA-STS" in host["tls"]) for host in told["hosts"]],
+                             [(True, True), (False, True)], f"{io}: hosts explained")
                 kept = sorted(os.listdir(os.path.join(engine.state, "mta-sts")))
         finally:
             server.stop()

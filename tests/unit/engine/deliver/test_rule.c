@@ -52,7 +52,7 @@ START_TEST(the_first_rule_that_fits_says)
 {
     struct dns_route *route = cases[_i].host ? dns_route_to(slice_str(cases[_i].host)) : NULL;
     bool depends;
-    const struct deliver_rule *rule = rule_find(&options, slice_str(cases[_i].tenant),
+    const struct deliver_rule *rule = deliver_rule_find(&options, slice_str(cases[_i].tenant),
                                                 slice_str(cases[_i].destination), route, &depends);
     ck_assert_uint_eq(rule ? rule->relay : NONE, cases[_i].relay);
     ck_assert(depends == cases[_i].depends);
