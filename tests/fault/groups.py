@@ -171,6 +171,15 @@ class Sentinels(Group):
         address = self.find()
         return next((it for it in self.servers if it.address == address), None)
 
+    def replaced(self, old):
+        """Whether `old` has been replaced, and the other replica follows the new primary: until then it takes what `old` tells it."""
+        new = self.primary()
+        try:
+            return new not in (None, old) and all(
+                int(it.info("replication").get("master_port", 0)) == new.port for it in self.servers if it not in (old, new))
+        except OSError:
+            return False
+
     def _whole(self):
         primary = self.primary()
         try:

@@ -1,7 +1,8 @@
 """The primary under Sentinel is lost in mid-campaign, again and again, in each of four ways: killed with -9 when its replicas had got
-nothing for a while of what it took; so, and together with an engine; stopped (SIGSTOP) until it has been replaced, so that it wakes as
-a primary that doesn't know; just killed. It comes back as a replica. Two engines (one for each I/O body) have wait_replicas 1, and so
-have the producers: one that repeats each XADD until a WAIT behind it says that a replica has it, and `eilpost send`.
+nothing for a while of what it took; so, and together with an engine; stopped (SIGSTOP) until it has been replaced and has no replica any
+more, so that it wakes as a primary that doesn't know; just killed. It comes back as a replica. Two engines (one for each I/O body) have
+wait_replicas 1, and so have the producers: one that repeats each XADD until a WAIT behind it says that a replica has it, and
+`eilpost send`.
 
 What is promised then, and judged by the sink's ledger: what was accepted, leased or recorded is on a replica before it counts, so a
 failover loses no accepted job and brings none back that was recorded. An outcome that the lost primary alone had heard of isn't
@@ -16,7 +17,7 @@ from scenario import campaign
 ROUNDS = 4
 PER_ROUND = 2000
 DELAY_MS = 60            # of the sink: with few sessions there are messages under way at any time
-FILLER_BYTES = 32 << 20  # more than the kernel keeps for a connection
+FILLER_BYTES = 16 << 20  # more than the kernel keeps for a connection
 
 
 def failed_over(world, group, old):
@@ -38,8 +39,8 @@ def kill_when_ahead(world, group, chance, others):
     replicas = [it for it in group.servers if it is not primary]
     for it in replicas:
         it.freeze()
-    primary.ask("SET", "filler", b"x" * FILLER_BYTES)
     began = time.time()
+    primary.ask("SET", "filler", b"x" * FILLER_BYTES)
     time.sleep(chance.uniform(0.1, 0.4))  # the fault's length
     for it in chance.sample([primary, *others], 1 + len(others)):
         it.kill9()
@@ -67,6 +68,7 @@ def killed_with_an_engine(world, group, chance):
 def stopped(world, group, _):
     primary = group.primary()
     primary.freeze()
+    faults.wait_until(lambda: group.replaced(primary), "another primary that the other replica follows", *group.sentinels)
     failed_over(world, group, primary)
     primary.thaw()
 
