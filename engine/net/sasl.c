@@ -352,12 +352,15 @@ static bool salted_password(const struct sasl *sasl, struct slice salt, unsigned
                             uint8_t out[HASH_BYTES])
 {
     struct sasl_salted *kept = sasl->identity.salted;
+    struct slice secret = slice_str(sasl->identity.secret);
+    uint8_t of[HASH_BYTES];
+    SHA256((const unsigned char *)secret.ptr, secret.len, of);
     if (kept && kept->valid && kept->iterations == iterations &&
+        memcmp(kept->of, of, HASH_BYTES) == 0 &&
         slice_eq(salt, slice_of(kept->salt, kept->salt_len))) {
         memcpy(out, kept->key, HASH_BYTES);
         return true;
     }
-    struct slice secret = slice_str(sasl->identity.secret);
     if (PKCS5_PBKDF2_HMAC(secret.ptr, (int)secret.len, (const unsigned char *)salt.ptr,
                           (int)salt.len, (int)iterations, EVP_sha256(), HASH_BYTES, out) != 1)
         return false;
@@ -366,6 +369,7 @@ static bool salted_password(const struct sasl *sasl, struct slice salt, unsigned
         kept->iterations = iterations;
         kept->salt_len = (uint8_t)salt.len;
         memcpy(kept->salt, salt.ptr, salt.len);
+        memcpy(kept->of, of, HASH_BYTES);
         memcpy(kept->key, out, HASH_BYTES);
     }
     return true;

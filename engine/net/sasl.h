@@ -52,6 +52,7 @@ struct sasl_salted {
     bool valid;
     unsigned iterations;
     uint8_t salt[64], salt_len;
+    uint8_t of[32]; /* hash of the password, so that another one's key is never taken */
     uint8_t key[32];
 };
 

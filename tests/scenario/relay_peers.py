@@ -1,128 +1,190 @@
-"""Servers that mail is relayed through: a Postfix that wants a login (Dovecot's SASL), Dovecot's LMTP, and one that only listens."""
-import glob
+"""Peers for relaying: a Dovecot that says who may log in and takes mail by LMTP, a Postfix that asks it, and a wire tap."""
+import http.server
+import json
 import os
 import pwd
+import select
+import shutil
 import socket
-import socketserver
 import threading
+import urllib.parse
 
 from scenario import peers
 
-USER, PASSWORD = "mailer@relay.test", "correct horse, battery"
+USER, PASSWORD, TOKEN = "tim", "tanstaaf, tanstaaf = 1", "ya29.token-of-tims"
 
 DOVECOT = """
 base_dir = {folder}/run
 state_dir = {folder}/state
-log_path = {folder}/log
+log_path = {folder}/dovecot.log
+auth_verbose = yes
+auth_debug = yes
 protocols = lmtp
-listen = 127.0.0.1
 ssl = no
-auth_mechanisms = plain login scram-sha-256
+auth_mechanisms = plain login scram-sha-256 xoauth2 oauthbearer
+auth_username_format = %n
+auth_failure_delay = 0
 disable_plaintext_auth = no
-default_internal_user = {user}
-default_login_user = {user}
-default_internal_group = {group}
-mail_location = maildir:{folder}/mail/%u
-mail_uid = {user}
-mail_gid = {group}
-first_valid_uid = 1
-first_valid_gid = 1
+passdb {{
+  driver = oauth2
+  mechanisms = xoauth2 oauthbearer
+  args = {folder}/oauth2.conf
+}}
 passdb {{
   driver = passwd-file
-  args = scheme=PLAIN username_format=%u {folder}/users
+  args = scheme=PLAIN {folder}/users
 }}
 userdb {{
-  driver = static
-  args = uid={user} gid={group} home={folder}/mail/%u allow_all_users=yes
+  driver = passwd-file
+  args = {folder}/users
 }}
+mail_location = maildir:{folder}/mail/%n
+first_valid_uid = 1
 service auth {{
-  inet_listener {{
-    port = {auth}
+  unix_listener {folder}/auth {{
+    mode = 0666
   }}
 }}
 service lmtp {{
   inet_listener lmtp {{
-    port = {lmtp}
-  }}
-}}
-service stats {{
-  unix_listener stats-writer {{
-    mode = 0666
+    address = {address}
+    port = {port}
   }}
 }}
 """
 
 
-class Dovecot(peers.Peer):
-    """Its SASL for Postfix on `auth_port`, and LMTP on `lmtp_port`, which delivers to Maildirs."""
+class TokenServer:
+    """What Dovecot asks about access tokens."""
 
-    def __init__(self):
-        super().__init__()
-        os.chmod(self.folder, 0o755)
-        self.auth_port, self.lmtp_port = peers.free_port(), peers.free_port()
-        owner = pwd.getpwnam("dovecot")
-        for name in ("mail", "state"):
-            os.mkdir(os.path.join(self.folder, name))
-        os.chown(os.path.join(self.folder, "mail"), owner.pw_uid, owner.pw_gid)
-        with open(os.path.join(self.folder, "users"), "w") as out:
-            out.write(f"{USER}:{PASSWORD}::::::\n")
-        self.config = os.path.join(self.folder, "dovecot.conf")
-        with open(self.config, "w") as out:
-            out.write(DOVECOT.format(folder=self.folder, user="dovecot", group="dovecot", auth=self.auth_port, lmtp=self.lmtp_port))
+    def __enter__(self):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
+                good = query.get("access_token") == [TOKEN]
+                body = json.dumps({"email": USER} if good else {"error": "invalid_token"}).encode()
+                self.send_response(200 if good else 401)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
 
-    def command(self):
-        return ["/usr/sbin/dovecot", "-F", "-c", self.config]
+            def log_message(self, *unused):
+                pass
 
-    def serving(self):
-        return peers.answers_tcp("127.0.0.1", self.lmtp_port) and peers.answers_tcp("127.0.0.1", self.auth_port)
-
-    def delivered(self):
-        return len(glob.glob(os.path.join(self.folder, "mail/*/new/*")))
-
-
-class Relay(peers.Postfix):
-    """A Postfix that relays for who has logged in: on `submission` with STARTTLS, on `smtps` with TLS at once."""
-
-    def __init__(self, dovecot, domains):
-        super().__init__(domains, starttls=True)
-        self.submission, self.smtps = peers.free_port(self.address), peers.free_port(self.address)
-        login = " -o smtpd_sasl_auth_enable=yes -o smtpd_recipient_restrictions=permit_sasl_authenticated,reject -o mynetworks="
-        with open(os.path.join(self.config, "main.cf"), "a") as out:
-            out.write(f"smtpd_sasl_type = dovecot\nsmtpd_sasl_path = inet:127.0.0.1:{dovecot.auth_port}\nsmtpd_tls_auth_only = yes\n"
-                      "smtpd_sasl_security_options = noanonymous\n")
-        with open(os.path.join(self.config, "master.cf"), "a") as out:
-            out.write(f"{self.address}:{self.submission} inet n - n - - smtpd -o smtpd_tls_security_level=encrypt{login}\n"
-                      f"{self.address}:{self.smtps} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes{login}\n")
-
-
-class Eavesdropper:
-    """Offers AUTH, but no TLS, and notes every line that it hears."""
-
-    def __init__(self, address):
-        self.heard = heard = []
-
-        class Handler(socketserver.StreamRequestHandler):
-            def handle(self):
-                self.wfile.write(b"220 here\r\n")
-                for line in self.rfile:
-                    heard.append(line.decode(errors="replace").strip())
-                    verb = line.split()[:1]
-                    if verb == [b"EHLO"]:
-                        self.wfile.write(b"250-here\r\n250 AUTH PLAIN LOGIN\r\n")
-                    elif verb == [b"QUIT"]:
-                        self.wfile.write(b"221 bye\r\n")
-                        return
-                    else:
-                        self.wfile.write(b"235 2.7.0 thank you\r\n" if verb == [b"AUTH"] else b"250 2.0.0 fine\r\n")
-
-        class Server(socketserver.ThreadingTCPServer):
-            allow_reuse_address = daemon_threads = True
-            address_family = socket.AF_INET
-
-        self.server = Server((address, 0), Handler)
-        self.port = self.server.server_address[1]
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/?access_token="
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
 
-    def stop(self):
+    def __exit__(self, *unused):
         self.server.shutdown()
         self.server.server_close()
+
+
+class Dovecot(peers.Peer):
+    """Logs Postfix' users in by `auth_socket`, and takes mail for USER by LMTP at address and port (root needed)."""
+
+    def __init__(self, token_url):
+        super().__init__()
+        os.chmod(self.folder, 0o755)
+        self.address, self.port = "127.0.5.2", peers.free_port("127.0.5.2")
+        self.auth_socket = os.path.join(self.folder, "auth")
+        owner = pwd.getpwnam("dovecot")
+        mail = os.path.join(self.folder, "mail")
+        os.mkdir(mail)
+        shutil.chown(mail, "dovecot", "dovecot")
+        files = {
+            "dovecot.conf": DOVECOT.format(folder=self.folder, address=self.address, port=self.port),
+            "users": f"{USER}:{{PLAIN}}{PASSWORD}:{owner.pw_uid}:{owner.pw_gid}::{mail}::\n",
+            "oauth2.conf": f"tokeninfo_url = {token_url}\nusername_attribute = email\n",
+        }
+        for name, text in files.items():
+            with open(os.path.join(self.folder, name), "w") as out:
+                out.write(text)
+
+    def command(self):
+        return ["/usr/sbin/dovecot", "-F", "-c", os.path.join(self.folder, "dovecot.conf")]
+
+    def serving(self):
+        return os.path.exists(self.auth_socket) and peers.answers_tcp(self.address, self.port)
+
+    def log(self):
+        with open(os.path.join(self.folder, "dovecot.log"), errors="replace") as file:
+            return file.read()
+
+    def messages(self, user=USER):
+        folder = os.path.join(self.folder, "mail", user, "new")
+        found = []
+        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+            with open(os.path.join(folder, name), "rb") as file:
+                found.append(file.read())
+        return found
+
+
+SUBMISSION = """
+{address}:{port} inet n - n - - smtpd
+  -o smtpd_sasl_auth_enable=yes
+  -o smtpd_sasl_type=dovecot
+  -o smtpd_sasl_path={auth_socket}
+  -o smtpd_sasl_authenticated_header=yes
+  -o mynetworks=
+  -o smtpd_recipient_restrictions=permit_sasl_authenticated,reject
+  -o smtpd_tls_security_level={level}
+  -o smtpd_tls_wrappermode={wrapped}
+  -o smtpd_tls_auth_only={tls_only}
+"""
+
+
+class SubmissionPostfix(peers.Postfix):
+    """A Postfix that takes mail only from who has logged in: with STARTTLS, with TLS from the first byte, and in clear."""
+
+    def __init__(self, domains, auth_socket):
+        super().__init__(domains, starttls=True)
+        self.certificate = os.path.join(self.folder, "certificate.pem")
+        self.starttls, self.implicit, self.clear = (peers.free_port(self.address) for _ in range(3))
+        with open(os.path.join(self.config, "master.cf"), "a") as out:
+            for port, level, wrapped in ((self.starttls, "encrypt", "no"), (self.implicit, "encrypt", "yes"),
+                                         (self.clear, "none", "no")):
+                out.write(SUBMISSION.format(address=self.address, port=port, auth_socket=auth_socket, level=level,
+                                            wrapped=wrapped, tls_only="no" if port == self.clear else "yes"))
+
+
+class Tap:
+    """Passes connections on and keeps all that clients say: `said`."""
+
+    def __init__(self, address, port):
+        self.target = (address, port)
+        self.said = b""
+
+    def __enter__(self):
+        self.listener = socket.create_server(("127.0.5.3", 0))
+        self.address, self.port = self.listener.getsockname()
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *unused):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._pass, args=(client,), daemon=True).start()
+
+    def _pass(self, client):
+        with client, socket.create_connection(self.target) as server:
+            while True:
+                for source in select.select([client, server], [], [])[0]:
+                    try:
+                        data = source.recv(65536)
+                    except OSError:
+                        return
+                    if not data:
+                        return
+                    if source is client:
+                        self.said += data
+                    (server if source is client else client).sendall(data)

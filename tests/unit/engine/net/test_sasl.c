@@ -320,12 +320,17 @@ START_TEST(scram_spares_the_iterations_when_salt_and_count_are_the_same)
         ck_assert(salted.valid && salted.iterations == 4096 && salted.salt_len == 16);
         sasl_destroy(&sasl);
     }
-    salted.key[0] ^= 1; /* what is kept is what is used */
+    salted.key[0] ^= 1; /* what is kept is what is used … */
     start(SASL_SCRAM_SHA_256, &identity);
     expect_initial(SLICE("n,,n=user,r=" CLIENT_NONCE));
     buf_clear(&out);
     ck_assert(sasl_challenge(sasl, SLICE(SERVER_FIRST), &out, &err));
     ck_assert(!slice_eq(buf_slice(&out), SLICE(CLIENT_FINAL)));
+    sasl_destroy(&sasl);
+    salted.of[0] ^= 1; /* … but not with another password */
+    start(SASL_SCRAM_SHA_256, &identity);
+    expect_initial(SLICE("n,,n=user,r=" CLIENT_NONCE));
+    expect_answer(SERVER_FIRST, SLICE(CLIENT_FINAL));
 }
 END_TEST
 
