@@ -21,7 +21,7 @@ FILLER_BYTES = 16 << 20  # more than the kernel keeps for a connection
 
 
 def failed_over(world, group, old):
-    faults.wait_until(lambda: group.primary() not in (None, old), "a failover", *group.sentinels)
+    faults.wait_until(lambda: group.replaced(old), "another primary that the other replica follows", *group.sentinels)
     faults.wait_until(lambda: any(node.healthy() for node in world.running()), "an engine to find the new primary", *world.running())
 
 
@@ -68,7 +68,6 @@ def killed_with_an_engine(world, group, chance):
 def stopped(world, group, _):
     primary = group.primary()
     primary.freeze()
-    faults.wait_until(lambda: group.replaced(primary), "another primary that the other replica follows", *group.sentinels)
     failed_over(world, group, primary)
     primary.thaw()
 
