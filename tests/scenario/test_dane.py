@@ -2,10 +2,11 @@
 waits with which reason."""
 import json
 import os
+import subprocess
 import sys
 
 from fault import faults
-from scenario import campaign, peers, signed_zone
+from scenario import campaign, peers, signed_dns
 
 PLAIN = "127.0.5.77"  # a server without STARTTLS
 CONTENT = {"headers": {"From": "shop@engine.test", "Subject": "Hello"}, "text": "Dear customer\n"}
@@ -29,23 +30,30 @@ ROUTED = [("must-match", [FIT], True, True), ("must-none", [], True, "no usable 
           ("must-unusable", [UNUSABLE], True, "no usable TLSA records")]
 
 
-def zone_of(cases, data):
-    names = {}
+def tlsa_of(certificate, usage=3, spoil=False):
+    """A TLSA record's data of a PEM file's public key: "3 1 1 …"."""
+    key = subprocess.run(["openssl", "x509", "-in", certificate, "-pubkey", "-noout"], check=True, capture_output=True).stdout
+    der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "DER"], input=key, check=True, capture_output=True).stdout
+    digest = subprocess.run(["openssl", "dgst", "-sha256", "-r"], input=der, check=True, capture_output=True).stdout.split()[0].decode()
+    return f"{usage} 1 1 {digest[:-2] + ('00' if digest[-2:] != '00' else '11') if spoil else digest}"
+
+
+def zones_of(cases, data, port):
+    """The zones' text; `bogus` has its TLSA records in a zone that can't be validated, below a host that can."""
+    lines, broken = ["zone signed.test signed"], []
     for name, kinds, tls, *_ in cases:
         host = f"mx-{name}"
-        names[name] = [("MX", f"10 {host}")]
-        real = host
+        lines.append(f"{name} MX 10 {host}")
         if name == "alias":
-            names[host] = [("CNAME", f"real-{name}")]
-            real = f"real-{name}"
-        names[real] = [("A", "127.0.5.1" if tls else PLAIN)]
-        if kinds:
-            names[f"_{{port}}._tcp.{real}"] = [("TLSA", data[kind]) for kind in kinds]
-    return names
-
-
-def with_port(names, port):
-    return {name.format(port=port): records for name, records in names.items()}
+            lines.append(f"{host} CNAME real-{name}")
+            host = f"real-{name}"
+        lines.append(f"{host} A {'127.0.5.1' if tls else PLAIN}")
+        if name == "bogus":
+            broken = [f"zone _tcp.{host}.signed.test bogus", *(f"_{port} TLSA {data[kind]}" for kind in kinds)]
+        else:
+            lines += [f"_{port}._tcp.{host} TLSA {data[kind]}" for kind in kinds]
+    unsigned = ["zone unsigned.test unsigned", "open MX 10 mx", "mx A 127.0.5.1", f"_{port}._tcp.mx TLSA {data[WRONG]}"]
+    return "\n".join([*lines, *broken, *unsigned])
 
 
 # what `eilpost explain --connect` says of a host and of its session
@@ -81,15 +89,13 @@ def run(io, checks):
         domains = [f"{name}.signed.test" for name, *_ in cases] + ["open.unsigned.test"]
         with peers.Postfix(domains=domains, starttls=True) as postfix:
             certificate = os.path.join(postfix.folder, "certificate.pem")
-            data = {FIT: signed_zone.tlsa_of(certificate), WRONG: signed_zone.tlsa_of(certificate, spoil=True),
-                    UNUSABLE: signed_zone.tlsa_of(certificate, usage=1)}
-            zone = with_port(zone_of(cases, data), postfix.port)
-            unsigned = {"open": [("MX", "10 mx")], "mx": [("A", "127.0.5.1")], f"_{postfix.port}._tcp.mx": [("TLSA", data[WRONG])]}
+            data = {FIT: tlsa_of(certificate), WRONG: tlsa_of(certificate, spoil=True),
+                    UNUSABLE: tlsa_of(certificate, usage=1)}
+            zones = zones_of(cases, data, postfix.port)
             plain = peers.SmtpSink([], PLAIN, postfix.port)
             store = faults.store_of(redis)
             try:
-                with signed_zone.SignedZones({"signed.test": zone}, {"unsigned.test": unsigned},
-                                             [(f"_{postfix.port}._tcp.mx-bogus", "TLSA")]) as resolver, \
+                with signed_dns.SignedDns(zones) as resolver, \
                         peers.Engine({"io": io, "workers": 1, "redis": {"url": redis.url},
                                       "dns": {"servers": resolver.address, "trusted": True},
                                       "smtp": {"port": postfix.port, "ehlo_name": "engine.test"},
