@@ -37,7 +37,7 @@ end
 -- `sole`: what s has of the destination.
 local function visit(class, dest, jobs, again, sole)
     local head, taken, groups, left = size, 0, 0, 1
-    size = head + 4
+    size, sole = head + 4, due[class][dest] ~= false and sole -- Nothing was left a moment ago: s isn't written yet.
     if looks > 0 and sole == '*' then
         taken, groups, left = take(class, dest, jobs)
     elseif looks > 0 then
