@@ -85,6 +85,10 @@ class Stage:
         self.wait(lambda: self.store.counters().get("accepted", 0) >= count and self.store.waiting_submissions() == 0,
                   f"{count} accepted jobs")
 
+    def until_owned(self):
+        """Until the nodes own every partition between them: till then, that one has no owner is part of why a job waits."""
+        self.wait(lambda: sum(node.partitions() for node in self.nodes) == faults.PARTITIONS, "owners of all partitions")
+
     def until_ended(self, count):
         """Until so many jobs were accepted and all have ended."""
         self.until_taken_in(count)

@@ -3,6 +3,7 @@ import glob
 import json
 import os
 import pwd
+import random
 import re
 import select
 import shutil
@@ -28,15 +29,17 @@ def become_root():
 
 
 def free_port(address="127.0.0.1"):
-    """A port that is free now for TCP and UDP on the address."""
+    """A port that is free now for TCP and UDP on the address, below those that outgoing connections get, so that no
+    client of another test takes it before the server does."""
     while True:
+        port = random.SystemRandom().randrange(10000, 32000)
         with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind((address, 0))
             try:
-                udp.bind((address, tcp.getsockname()[1]))
+                tcp.bind((address, port))
+                udp.bind((address, port))
             except OSError:
                 continue
-            return tcp.getsockname()[1]
+            return port
 
 
 def children_of(pid, name):

@@ -12,8 +12,9 @@ MARGIN_S = 0.05  # the clocks that are compared are of one machine, but read at 
 
 def times_are_kept(checks):
     with operators.Stage() as stage:
+        stage.until_owned()
         now = int(time.time() * 1000)
-        at = now + 2500
+        at = now + 4000
         zone = "Pacific/Auckland"
         stage.run("queue", "suspend", "--destination", "held.test")
         stage.submit("later", ["later@a.test"], send_at=at)

@@ -18,18 +18,6 @@ static void nap(void)
     nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
 }
 
-int test_port(void)
-{
-    int probe = socket(AF_INET, SOCK_STREAM, 0);
-    struct sockaddr_in address = { .sin_family = AF_INET,
-                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t len = sizeof address;
-    ck_assert_int_eq(bind(probe, (struct sockaddr *)&address, len), 0);
-    ck_assert_int_eq(getsockname(probe, (struct sockaddr *)&address, &len), 0);
-    close(probe);
-    return ntohs(address.sin_port);
-}
-
 static void run(const char *format, ...)
 {
     char command[1024];

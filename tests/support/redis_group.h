@@ -1,6 +1,7 @@
 #pragma once
-/* Several real redis-servers of a test's own, on ports of 127.0.0.1 that the kernel chose: a
- * primary with replicas and sentinels, a cluster, or one with TLS. */
+/* Several real redis-servers of a test's own, on free ports of 127.0.0.1: a primary with
+ * replicas and sentinels, a cluster, or one with TLS. */
+#include "tests/support/port.h"
 #include "tests/support/redis.h"
 
 enum { TEST_NODES_MAX = 6, TEST_SENTINELS_MAX = 3, TEST_OPTIONS_MAX = 32 };
@@ -23,9 +24,6 @@ struct test_group {
     char folder[64]; /* of sentinels' configurations, or of certificates */
     char url[512];
 };
-
-/** A port that nothing listens on. */
-int test_port(void);
 
 /** Node 0 is the primary, the others are its replicas, all linked; with sentinels (0: none) that
  * know each other and the primary as "main", and fail over after two seconds (with less they

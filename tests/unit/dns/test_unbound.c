@@ -9,6 +9,7 @@
 
 #include "engine/base/buf.h"
 #include "engine/base/mem.h"
+#include "tests/support/port.h"
 #include "tests/unit/dns/fixture.h"
 
 static const char zones[] =
@@ -39,17 +40,6 @@ static const char zones[] =
 static char folder[64], server[32];
 static pid_t unbound;
 static FILE *unbound_log;
-
-static unsigned free_port(void)
-{
-    struct sockaddr_in addr = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t len = sizeof addr;
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, len), 0);
-    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
-    close(fd);
-    return ntohs(addr.sin_port);
-}
 
 static void config_write(const char *path, unsigned port)
 {
@@ -106,7 +96,7 @@ static void unbound_start(void)
     snprintf(path, sizeof path, "%s/unbound.conf", folder);
     bool up = false;
     for (int i = 0; i < 10 && !up; i++) {
-        unsigned port = free_port();
+        unsigned port = (unsigned)test_port();
         config_write(path, port);
         snprintf(server, sizeof server, "127.0.0.1:%u", port);
         up = unbound_try(path);

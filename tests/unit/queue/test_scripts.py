@@ -3,11 +3,12 @@ is tried in test_scripts_jobs.py and test_scripts_orders.py, what they do togeth
 
 import glob
 import os
-import socket
 import time
 import unittest
 
 from scripts_bed import EPOCH, LUA, NAMES, Partition, RedisError, Scripts, Server, ids, leased, load, snapshot
+
+from scenario import peers
 
 SCREEN = 100  # lines
 
@@ -199,10 +200,7 @@ class InACluster(unittest.TestCase):
 
     @classmethod
     def start(cls):
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            two.bind(("127.0.0.1", 0))
-            port, bus = one.getsockname()[1], two.getsockname()[1]
+        port, bus = peers.free_port(), peers.free_port()
         server = Server("--cluster-enabled", "yes", "--port", str(port), "--cluster-port", str(bus), "--bind", "127.0.0.1")
         server.port, server.bus = port, bus
         return server
