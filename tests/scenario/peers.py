@@ -57,6 +57,11 @@ def children_of(pid, name):
     return found
 
 
+def key_of(certificate):
+    """The path of the key that belongs to NAME.pem: NAME.key."""
+    return os.path.splitext(certificate)[0] + ".key"
+
+
 class Peer:
     """A program: start() waits until it serves, stop() ends it."""
 
@@ -266,6 +271,7 @@ smtputf8_enable = yes
 
 POSTFIX_MASTER = """
 {address}:{port} inet n - n - - smtpd
+{services}
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
@@ -286,9 +292,10 @@ anvil unix - - n - 1 anvil
 
 
 class Postfix(Peer):
-    """A private Postfix (root needed, as always) that delivers all of its domains' mail into one Maildir."""
+    """A private Postfix (root needed, as always) that delivers all of its domains' mail into one Maildir. `services` are further
+    addresses that it listens on: {address: its certificate, whose key is beside it, or None: no STARTTLS}."""
 
-    def __init__(self, domains, starttls=False, discard_keywords=()):
+    def __init__(self, domains, starttls=False, discard_keywords=(), services={}):
         super().__init__()
         os.chmod(self.folder, 0o755)
         self.address, self.port = "127.0.5.1", free_port("127.0.5.1")
@@ -296,6 +303,9 @@ class Postfix(Peer):
         values = {"folder": self.folder, "address": self.address, "port": self.port, "domains": " ".join(domains),
                   "uid": owner.pw_uid, "gid": owner.pw_gid, "discard": " ".join(discard_keywords),
                   "tls": "may" if starttls else "none"}
+        options = {address: f"-o smtpd_tls_security_level=may -o smtpd_tls_cert_file={certificate} -o smtpd_tls_key_file={key_of(certificate)}"
+                   if certificate else "-o smtpd_tls_security_level=none" for address, certificate in services.items()}
+        values["services"] = "\n".join(f"{address}:{self.port} inet n - n - - smtpd {words}" for address, words in options.items())
         for name in ("spool", "data", "mail", "config"):
             os.mkdir(os.path.join(self.folder, name))
         for name in ("data", "mail"):
@@ -329,12 +339,87 @@ class Postfix(Peer):
                 found.append(file.read())
         return found
 
+    def received(self):
+        """{recipient: whether the message came over TLS}, by the headers that it added."""
+        found = {}
+        for message in self.messages():
+            head = message.partition(b"\n\n")[0].decode()
+            found[re.search(r"^X-Original-To: (.*)$", head, re.M).group(1)] = " with ESMTPS " in head
+        return found
+
     def await_messages(self, count):
         """The Maildir is filled by another process than the one that answered: waits until `count` are there."""
         while len(glob.glob(os.path.join(self.folder, "mail/all/new/*"))) < count:
             if self.process.poll() is not None:
                 raise AssertionError(f"postfix ended: {self.output()}")
             time.sleep(0.02)
+
+
+EXIM_CONFIG = """
+primary_hostname = mx.exim.test
+spool_directory = {folder}/spool
+log_file_path = {folder}/spool/%slog
+pid_file_path = {folder}/spool/exim.pid
+local_interfaces = {addresses}
+daemon_smtp_ports = {port}
+domainlist local_domains = *
+acl_smtp_rcpt = all
+acl_smtp_data = all
+queue_only
+smtp_accept_max = 0
+tls_advertise_hosts = ${{if exists{{{folder}/$received_ip_address.pem}}{{*}}}}
+tls_certificate = {folder}/$received_ip_address.pem
+tls_privatekey = {folder}/$received_ip_address.key
+log_selector = +received_recipients
+host_lookup =
+rfc1413_query_timeout = 0s
+keep_environment =
+begin acl
+all:
+  accept
+"""
+
+
+class Exim(Peer):
+    """A private Exim (root needed) that takes all mail and keeps it in its spool. `services` as Postfix's."""
+
+    PROGRAM, NSS_WRAPPER = "packages/usr/sbin/exim4", "libnss_wrapper.so"
+
+    def __init__(self, services, port):
+        super().__init__()
+        os.chmod(self.folder, 0o755)
+        self.services, self.port = services, port
+        self.program = os.path.join(os.environ["EILPOST_BUILD"], self.PROGRAM)
+        if not os.path.exists(self.program):
+            raise AssertionError(f"there's no {self.program}: run deploy/install-packages --unpack {os.environ['EILPOST_BUILD']}/packages unpack")
+        os.mkdir(os.path.join(self.folder, "spool"))
+        shutil.chown(os.path.join(self.folder, "spool"), "nobody", "nogroup")
+        for address, certificate in services.items():
+            if certificate:
+                shutil.copy(certificate, os.path.join(self.folder, f"{address}.pem"))
+                shutil.copy(key_of(certificate), os.path.join(self.folder, f"{address}.key"))
+                shutil.chown(os.path.join(self.folder, f"{address}.key"), "nobody", "nogroup")
+        nobody = pwd.getpwnam("nobody")
+        # It insists on its own user, whom its package would have made.
+        for name, line in (("passwd", f"Debian-exim:x:{nobody.pw_uid}:{nobody.pw_gid}::/nonexistent:/usr/sbin/nologin\n"),
+                           ("group", f"Debian-exim:x:{nobody.pw_gid}:\n")):
+            with open(f"/etc/{name}") as file, open(os.path.join(self.folder, name), "w") as out:
+                out.write(file.read() + line)
+        with open(os.path.join(self.folder, "exim.conf"), "w") as out:
+            out.write(EXIM_CONFIG.format(folder=self.folder, port=port, addresses=" : ".join(services)))
+
+    def command(self):
+        return ["env", f"LD_PRELOAD={self.NSS_WRAPPER}", f"NSS_WRAPPER_PASSWD={self.folder}/passwd", f"NSS_WRAPPER_GROUP={self.folder}/group",
+                self.program, "-C", f"{self.folder}/exim.conf", "-bdf"]
+
+    def serving(self):
+        return all(answers_tcp(address, self.port) for address in self.services)
+
+    def received(self):
+        """{recipient: whether the message came over TLS}, by its own log."""
+        with open(os.path.join(self.folder, "spool/mainlog")) as log:
+            lines = [line for line in log if " <= " in line]
+        return {line.split(" for ")[1].strip(): " P=esmtps" in line for line in lines}
 
 
 def to_yaml(value, indent=0):

@@ -2,11 +2,11 @@
 waits with which reason."""
 import json
 import os
-import subprocess
 import sys
 
 from fault import faults
 from scenario import campaign, peers, signed_dns
+from scenario.certificates import tlsa_of
 
 PLAIN = "127.0.5.77"  # a server without STARTTLS
 CONTENT = {"headers": {"From": "shop@engine.test", "Subject": "Hello"}, "text": "Dear customer\n"}
@@ -28,14 +28,6 @@ CASES = [
 ]
 ROUTED = [("must-match", [FIT], True, True), ("must-none", [], True, "no usable TLSA records"),
           ("must-unusable", [UNUSABLE], True, "no usable TLSA records")]
-
-
-def tlsa_of(certificate, usage=3, spoil=False):
-    """A TLSA record's data of a PEM file's public key: "3 1 1 …"."""
-    key = subprocess.run(["openssl", "x509", "-in", certificate, "-pubkey", "-noout"], check=True, capture_output=True).stdout
-    der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "DER"], input=key, check=True, capture_output=True).stdout
-    digest = subprocess.run(["openssl", "dgst", "-sha256", "-r"], input=der, check=True, capture_output=True).stdout.split()[0].decode()
-    return f"{usage} 1 1 {digest[:-2] + ('00' if digest[-2:] != '00' else '11') if spoil else digest}"
 
 
 def zones_of(cases, data, port):

@@ -1,24 +1,17 @@
 """MTA-STS (RFC 8461): policies from a real HTTPS server, a Postfix with STARTTLS and a server without: what is sent to whom, and what
 waits with which reason."""
-import http.server
 import json
 import os
-import ssl
-import subprocess
 import sys
 import tempfile
-import threading
 
 from fault import faults
-from scenario import campaign, peers
+from scenario import campaign, certificates, peers
+from scenario.policy_server import PolicyServer, policy
 
 PLAIN, HTTPS = "127.0.5.77", "127.0.6.41"
 GOOD, OTHER, BARE = "mx.postfix.test", "mx.other.test", "mx.bare.test"
 CONTENT = {"headers": {"From": "shop@engine.test", "Subject": "Hello"}, "text": "Dear customer\n"}
-
-
-def policy(mode, *mx, age=86400):
-    return "version: STSv1\r\nmode: " + mode + "\r\n" + "".join(f"mx: {it}\r\n" for it in mx) + f"max_age: {age}\r\n"
 
 
 # name, its mail exchangers by preference, what its policy's server answers (None: there's no record), what must happen: delivered with
@@ -43,47 +36,6 @@ CASES = [
 ]
 
 
-class PolicyServer:
-    """An HTTPS server for all domains but `bad-cert`, whose certificate it hasn't."""
-
-    def __init__(self, folder):
-        self.asked = []
-        names = ",".join(f"DNS:mta-sts.{name}.sts.test" for name, *_ in CASES if name != "bad-cert")
-        self.certificate = os.path.join(folder, "https.pem")
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
-                        "/CN=policies", "-addext", f"subjectAltName={names}", "-keyout", os.path.join(folder, "https.key"),
-                        "-out", self.certificate], check=True, capture_output=True)
-        asked, answers = self.asked, {f"mta-sts.{name}.sts.test": answer for name, _, answer, *_ in CASES}
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                host = self.headers["Host"].partition(":")[0]
-                asked.append((host, self.path))
-                answer = answers[host]
-                body = (answer if isinstance(answer, str) else policy("enforce", GOOD)).encode()
-                self.send_response(200 if isinstance(answer, str) else answer)
-                if answer == 301:
-                    self.send_header("Location", "https://mta-sts.good.sts.test/.well-known/mta-sts.txt")
-                self.send_header("Content-Type", "text/plain")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *unused):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer((HTTPS, 0), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certificate, os.path.join(folder, "https.key"))
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-        self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
-
-
 def zones():
     names = {}
     for name, hosts, answer, *_ in CASES:
@@ -101,10 +53,14 @@ def run(io, checks):
     domains = [f"{name}.sts.test" for name, *_ in CASES]
     with tempfile.TemporaryDirectory(prefix="eilpost-") as folder, peers.Redis() as redis, \
             peers.Postfix(domains=domains, starttls=True) as postfix, peers.Unbound(zones()) as resolver:
-        server, plain, store = PolicyServer(folder), peers.SmtpSink([], PLAIN, postfix.port), faults.store_of(redis)
+        authority = certificates.Authority(folder)
+        authority.issue("https", [f"mta-sts.{name}.sts.test" for name, *_ in CASES if name != "bad-cert"])
+        server = PolicyServer(HTTPS, authority.path("https.pem"), authority.path("https.key"),
+                              {f"{name}.sts.test": answer for name, _, answer, *_ in CASES}, moved_to="good.sts.test")
+        plain, store = peers.SmtpSink([], PLAIN, postfix.port), faults.store_of(redis)
         trusted = os.path.join(folder, "trusted.pem")
         with open(trusted, "wb") as out:
-            for path in (os.path.join(postfix.folder, "certificate.pem"), server.certificate):
+            for path in (os.path.join(postfix.folder, "certificate.pem"), authority.certificate):
                 with open(path, "rb") as file:
                     out.write(file.read())
         try:
