@@ -62,19 +62,13 @@ class Middle:
                 client.sendall(b"454 4.7.0 TLS is not available\r\n")
                 continue
             server.sendall(line)
+            if verb == "MAIL":
+                return self._pass_on(client, server)
             text = self._reply(replies)
             if verb == "STARTTLS" and text.startswith(b"220"):
                 client.sendall(text + {"inject": self.INJECTED, "split": self.INJECTED[:9]}.get(self.mode, b""))
                 return self._handshake(client, server)
             client.sendall(text)
-            if verb == "DATA" and text.startswith(b"354"):
-                while (line := commands.readline()) != b".\r\n":
-                    if not line:
-                        return
-                    server.sendall(line)
-                server.sendall(line)
-                client.sendall(self._reply(replies))
-
     def _handshake(self, client, server):
         if self.mode in ("late", "garbage"):
             hello = client.recv(65536)
@@ -82,10 +76,13 @@ class Middle:
             if self.mode == "garbage":
                 return
             server.sendall(hello)
-        done = threading.Thread(target=self._pump, args=(server, client), daemon=True)
-        done.start()
+        self._pass_on(client, server)
+
+    def _pass_on(self, client, server):
+        back = threading.Thread(target=self._pump, args=(server, client), daemon=True)
+        back.start()
         self._pump(client, server)
-        done.join()
+        back.join()
 
     @staticmethod
     def _pump(source, target):
