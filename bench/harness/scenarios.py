@@ -6,43 +6,13 @@ import time
 
 from . import campaign
 from .postfix import postfix
-from .processes import Engine, Failure, Redis, Sink, blast, run_folder, stopping, wait_for_success, wait_until
+from .processes import Failure, Sink, blast, run_folder, stopping, wait_for_success, wait_until
 from .queueing import queue
+from .stage import Stage, head_of, note, wait_for_delivery
+from .transport import tls
 
 DOMAINS = 200
 MESSAGE_BYTES = 4096
-
-
-def _note(options, text):
-    if not options.quiet:
-        print(text, flush=True)
-
-
-class Stage:
-    """Redis, sink and engine of one measurement."""
-
-    def __init__(self, options, folder, sink_arguments, settings):
-        self.redis = Redis(folder)
-        self.sink = self.engine = None
-        try:
-            self.sink = Sink(options.build, folder, *sink_arguments)
-            self.engine = Engine(options.build, folder, self.redis, self.sink, {**settings, **options.set})
-        except BaseException:
-            self.stop()
-            raise
-
-    def stop(self):
-        for process in (self.engine, self.sink, self.redis):
-            if process:
-                process.stop()
-
-    def cpu(self):
-        return {name: process.cpu_seconds() for name, process in
-                (("engine", self.engine), ("redis", self.redis), ("sink", self.sink))}
-
-    def check_alive(self):
-        for process in (self.engine, self.sink, self.redis):
-            process.check_alive()
 
 
 # ---- e2e ----
@@ -54,12 +24,12 @@ def _deliver(options, folder, chunking):
     with stopping(stage):
         count = options.messages or 200000
         rows = campaign.write_list(os.path.join(folder, "list.csv"), count, DOMAINS)
-        template, _ = campaign.template_of_size(folder, stage.engine, _head_of(rows, folder), MESSAGE_BYTES)
+        template, _ = campaign.template_of_size(folder, stage.engine, head_of(rows, folder), MESSAGE_BYTES)
         cpu_before, start = stage.cpu(), time.monotonic()
         submission = stage.engine.submit(rows, template)
         submit_cpu = wait_for_success(submission)
         submitted = time.monotonic()
-        _wait_for_delivery(stage, count, options.patience_s)
+        wait_for_delivery(stage, count, options.patience_s)
         end, cpu_after = time.monotonic(), stage.cpu()
         report = stage.sink.report()
         stats = stage.engine.stats()
@@ -85,31 +55,6 @@ def _deliver(options, folder, chunking):
     return result
 
 
-def _head_of(rows, folder):
-    """The list's first rows, so that the size of a message is found without reading all of it."""
-    path = os.path.join(folder, "head.csv")
-    with open(rows, encoding="ascii") as source, open(path, "w", encoding="ascii") as head:
-        for _, line in zip(range(3), source):
-            head.write(line)
-    return path
-
-
-def _wait_for_delivery(stage, count, patience_s):
-    """Until all is in the sink and recorded; a Failure when nothing has moved for `patience_s`."""
-    last, moved = -1, time.monotonic()
-    while True:
-        stage.check_alive()
-        unique = stage.sink.report()["unique"]
-        if unique >= count and stage.engine.settled() and stage.engine.delivered() >= count:
-            return
-        if unique != last:
-            last, moved = unique, time.monotonic()
-        elif time.monotonic() - moved > patience_s:
-            raise Failure(f"stuck at {unique} of {count} messages; the engine's log ends with\n"
-                          f"{stage.engine.log_tail()}")
-        time.sleep(0.05)
-
-
 def _blast_same(options, folder, shape, flight, connections, count):
     """The bare blaster against a fresh sink with the same settings."""
     sink = Sink(options.build, folder, *([] if shape == "bdat" else ["--no-chunking"]), name=f"sink-{shape}{flight}")
@@ -130,11 +75,11 @@ def e2e(options):
     figures, rows = {}, []
     for chunking, shape in ((True, "bdat"), (False, "pipe")):
         offered = "CHUNKING offered" if chunking else "no CHUNKING"
-        _note(options, f"e2e, {offered}: engine …")
+        note(options, f"e2e, {offered}: engine …")
         with run_folder(options.keep) as folder:
             engine = _deliver(options, folder, chunking)
             connections = max(1, engine["sessions_peak"])
-            _note(options, f"e2e, {offered}: blaster, {shape}, {connections} connections …")
+            note(options, f"e2e, {offered}: blaster, {shape}, {connections} connections …")
             blaster = _blast_same(options, folder, shape, 1, connections, engine["messages"])
             if chunking:
                 flights = _blast_same(options, folder, shape, 4, connections, engine["messages"])
@@ -197,9 +142,9 @@ def sessions(options):
         stage = Stage(options, folder, ["--delay-ms", "100", "--no-pipelining", "--no-chunking"], settings)
         with stopping(stage):
             rows = campaign.write_list(os.path.join(folder, "list.csv"), count, DOMAINS)
-            template, _ = campaign.template_of_size(folder, stage.engine, _head_of(rows, folder), MESSAGE_BYTES)
+            template, _ = campaign.template_of_size(folder, stage.engine, head_of(rows, folder), MESSAGE_BYTES)
             rss_before = stage.engine.memory_bytes("VmRSS")
-            _note(options, "sessions: submitting …")
+            note(options, "sessions: submitting …")
             submission = stage.engine.submit(rows, template)
             samples = _sample_sessions(stage, submission, count, options.patience_s)
             report = stage.sink.report()
@@ -282,7 +227,7 @@ def backlog(options):
             rows = campaign.write_list(os.path.join(folder, "list.csv"), count, DOMAINS, data_bytes=60)
             template = campaign.write_template(os.path.join(folder, "template.txt"), 1)
             before = stage.redis.used_memory()
-            _note(options, "backlog: submitting …")
+            note(options, "backlog: submitting …")
             start = time.monotonic()
             submit_cpu = wait_for_success(stage.engine.submit(rows, template))
             wait_until("the list to be in the queue", lambda: _queued(stage, count), options.patience_s * 10, 0.2)
@@ -343,4 +288,4 @@ def blaster(options):
 
 
 SCENARIOS = {"e2e": e2e, "sessions": sessions, "backlog": backlog, "queue": queue, "blaster": blaster,
-             "postfix": postfix}
+             "tls": tls, "postfix": postfix}

@@ -200,7 +200,9 @@ static bool tls_step_read(struct stream *stream)
     struct slice plain;
     switch (tls_filter_read(&tls->filter, &plain, tls->failure.text, sizeof tls->failure.text)) {
     case TLS_DONE:
-        stream->events->received(stream, plain);
+        hand_over_tickets(stream); /* those that came before */
+        if (stream->state == STREAM_SECURE)
+            stream->events->received(stream, plain);
         return true;
     case TLS_CLOSED:
         if (!stream->ended)
