@@ -8,7 +8,7 @@
  *                policy in force (path.c, rule.c)
  *   lane         jobs of one destination, path, class and pool of sources that wait here (lane.c)
  *   site         a set of MX hosts and the pool that their sessions leave from, shared by lanes:
- *                hosts with their health, sessions, rank (site.c, source.c)
+ *                hosts with their health, sessions, rank (site.c, host.c, source.c)
  *   peer         one pooled SMTP session to a site (peer.c)
  *   delivery     one leased job on its way through this worker: the queue's job plus its
  *                transaction (delivery.c)
@@ -377,13 +377,6 @@ void site_timed(struct site *site, int64_t took_us, unsigned ahead);
  * than its depth where they'd keep one that is waited for from leaving. */
 unsigned site_bulk_depth(const struct site *site);
 void site_drain_soon(struct site *site);
-void site_host_failed(struct site *site, struct peer *peer, const struct smtp_reply *reason);
-void site_host_worked(struct site *site, struct peer *peer);
-/** A session is long in connecting: opens another one to the same host over the other address
- * family (RFC 8305), if there is one and the limits allow. */
-void site_race(struct site *site, struct peer *peer);
-/** A session is connected: its family is the one to use. */
-void site_connected(struct site *site, struct peer *peer);
 /** Feeds a moving average (the last eight or so count most). */
 static inline void average_add(int64_t *average, int64_t us)
 {
@@ -398,6 +391,23 @@ static inline void low_average_add(int64_t *average, int64_t us)
 }
 bool site_unused(const struct site *site);
 void site_free(struct site *site);
+
+/* host.c */
+enum host_choice { HOST_CHOICE_FOUND, HOST_CHOICE_WAIT, HOST_CHOICE_NONE };
+/** The host and address to connect to next: the lowest preference that has one up, a random one
+ * among equals. HOST_CHOICE_WAIT: something about one is being asked for. */
+enum host_choice site_choose(struct site *site, unsigned *host, unsigned *address);
+void host_addresses_found(struct dns_request *request, struct dns_addresses *addresses);
+/** All hosts are down and no session lives: the destinations have failed, each on its own account.
+ */
+void site_failed(struct site *site, const struct smtp_reply *reason, const struct site_host *host);
+void site_host_failed(struct site *site, struct peer *peer, const struct smtp_reply *reason);
+void site_host_worked(struct site *site, struct peer *peer);
+/** A session is long in connecting: opens another one to the same host over the other address
+ * family (RFC 8305), if there is one and the limits allow. */
+void site_race(struct site *site, struct peer *peer);
+/** A session is connected: its family is the one to use. */
+void site_connected(struct site *site, struct peer *peer);
 
 /* secure.c */
 void host_records_found(struct dns_request *request, struct dns_tlsa *tlsa);
