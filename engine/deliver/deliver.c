@@ -287,6 +287,8 @@ bool deliver_create(struct deliver **out, struct ring *ring, struct dns_resolver
     deliver->blocks = message_blocks_create(RENDER_BLOCK_BYTES, options->render_bytes_max);
     map_init(&deliver->submissions, rng_next(ring_rng(ring)));
     map_init(&deliver->destinations, rng_next(ring_rng(ring)));
+    list_init(&deliver->idle);
+    list_init(&deliver->crowded);
     map_init(&deliver->sites, rng_next(ring_rng(ring)));
     list_init(&deliver->submissions_lru);
     list_init(&deliver->free_deliveries);

@@ -162,7 +162,7 @@ void site_race(struct site *site, struct peer *peer)
     struct site_host *host = &site->hosts[peer->host];
     sa_family_t other = peer->family == AF_INET6 ? AF_INET : AF_INET6;
     unsigned source;
-    if (deliver->stopping || peer->rival || deliver->peers >= deliver->options.sessions_max ||
+    if (deliver->stopping || peer->rival || !room_left(deliver, QUEUE_BULK) ||
         peer->address >= host->addresses->count)
         return;
     uint32_t up = host_family(host, host_reachable(host) & ~host->address_down, other);

@@ -8,7 +8,8 @@
  *                policy in force (path.c, rule.c)
  *   lane         jobs of one destination, path, class and pool of sources that wait here (lane.c)
  *   site         a set of MX hosts and the pool that their sessions leave from, shared by lanes:
- *                hosts with their health, sessions, rank (site.c, host.c, source.c)
+ *                hosts with their health, sessions, rank (site.c, host.c, room.c,
+ *                source.c)
  *   peer         one pooled SMTP session to a site (peer.c)
  *   delivery     one leased job on its way through this worker: the queue's job plus its
  *                transaction (delivery.c)
@@ -175,7 +176,8 @@ struct site {
     unsigned lanes;   /* that refer to it */
     unsigned lookups; /* host look-ups under way */
     struct ring_task drain;
-    struct ring_timer retry; /* when the node-wide limit left nothing, or all hosts are down */
+    struct list crowded_node; /* in deliver->crowded while it wants a session of a full worker */
+    struct ring_timer retry;  /* when the node-wide limit left nothing, or all hosts are down */
     int64_t transaction_us, connect_us; /* moving averages; 0: none yet */
     int64_t alone_us;        /* of a transaction with none before it on its session; likewise */
     int64_t behind_us;       /* by how much each one before it makes one longer; likewise */
@@ -200,7 +202,8 @@ struct site {
 };
 
 struct peer {
-    struct list node; /* in one of the site's lists */
+    struct list node;      /* in one of the site's lists */
+    struct list idle_node; /* in deliver->idle while it's in the site's */
     struct site *site;
     struct smtp_session *session;
     struct list open;               /* delivery.node */
@@ -212,6 +215,7 @@ struct peer {
     sa_family_t family;
     unsigned messages;
     bool connected, ready, ending;
+    bool evicted; /* ending, so that another one can begin */
     struct host_session security;
     bool may_bulk; /* counts as one that carries bulk */
     int64_t opened_us;
@@ -260,8 +264,12 @@ struct deliver {
     unsigned held_bulk;                /* of them, other than transactional */
     unsigned asked, asked_bulk;        /* jobs that may come yet, likewise; by name only */
     unsigned peers;
-    uint64_t budget_turn; /* the turn of the loop that `budget` is for */
-    unsigned budget[2];   /* messages that may still be started in it: transactional, other */
+    struct list idle;       /* peer.idle_node, the one that has been longest in front */
+    struct list crowded;    /* site.crowded_node: sites that wait for one of sessions_max */
+    unsigned crowded_count; /* of them */
+    unsigned evicted;       /* peers that end for them */
+    uint64_t budget_turn;   /* the turn of the loop that `budget` is for */
+    unsigned budget[2];     /* messages that may still be started in it: transactional, other */
     int64_t turn_us; /* how long a turn of the loop takes, moving average: what each answer waits
                         for us */
     bool running, recordable, stopping;
@@ -421,6 +429,16 @@ void host_session_clear(struct host_session *session);
  * without. */
 bool host_tls_failed(struct site_host *host, const struct peer *peer,
                      const struct smtp_reply *reason);
+
+/* room.c */
+/** Whether a session may be opened that is to carry the class. */
+bool room_left(const struct deliver *deliver, enum queue_class class);
+/** Lets a site wait for room, or no more. The one that has been idle longest makes way for it. */
+void room_await(struct site *site, bool wanted);
+/** Wakes sites that wait while there's room. */
+void room_offer(struct deliver *deliver);
+/** A session has nothing more to do: whether it has to end for others, which then has begun. */
+bool room_yield(struct peer *peer);
 
 /* source.c */
 void site_sources_create(struct site *site);

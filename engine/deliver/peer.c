@@ -54,6 +54,9 @@ static void peer_move(struct peer *peer, struct list *before)
             peer_count_state(site->deliver, before, site, false);
         if (now)
             peer_count_state(site->deliver, now, site, true);
+        list_remove(&peer->idle_node);
+        if (now == &site->idle)
+            list_push_back(&site->deliver->idle, &peer->idle_node);
     }
     list_remove(&peer->node);
     if (!now)
@@ -141,7 +144,8 @@ static void peer_rest(struct peer *peer)
         peer_quit(peer);
         return;
     }
-    ring_timer_start(deliver->ring, &peer->timer, deliver->options.idle_ms);
+    if (!room_yield(peer))
+        ring_timer_start(deliver->ring, &peer->timer, deliver->options.idle_ms);
 }
 
 /* ---- the session's events ---- */
@@ -283,8 +287,10 @@ static void on_closed(struct smtp_session *session)
     site_source_give(site, peer->source);
     site->peer_count--;
     deliver->peers--;
+    deliver->evicted -= peer->evicted;
     free(peer);
     site_drain_soon(site);
+    room_offer(deliver);
     deliver_check_stopped(deliver);
 }
 
@@ -334,6 +340,7 @@ struct peer *peer_open(struct site *site, unsigned host_index, unsigned address,
     peer->source = source_index;
     peer->opened_us = ring_clock_us(deliver->ring);
     list_init(&peer->node);
+    list_init(&peer->idle_node);
     list_init(&peer->open);
     ring_timer_init(&peer->timer, peer_timer_fired);
 

@@ -20,9 +20,8 @@
 /* A message that somebody waits for isn't put behind more of others on a session than this takes.
  */
 #define AHEAD_US_MAX 500000
-#define SESSIONS_RESERVED_SHARE 10 /* one in so many of a worker's is for transactional mail */
-#define PEERS_LOOKED_AT 16         /* for one that may carry bulk */
-#define RETRY_MS 100               /* to ask for what other workers have */
+#define PEERS_LOOKED_AT 16 /* for one that may carry bulk */
+#define RETRY_MS 100       /* to ask for what other workers have */
 
 /* ---- creation ---- */
 
@@ -71,6 +70,7 @@ static struct site *site_create(struct deliver *deliver, const struct dns_mx *co
     list_init(&site->idle);
     list_init(&site->busy);
     list_init(&site->opening);
+    list_init(&site->crowded_node);
     ring_task_init(&site->drain, site_drain);
     ring_timer_init(&site->retry, site_retry);
     site_sources_create(site);
@@ -126,6 +126,7 @@ void site_free(struct site *site)
     assert(site_unused(site));
     ring_task_cancel(&site->drain);
     ring_timer_stop(&site->retry);
+    room_await(site, false);
     for (unsigned i = 0; i < site->host_count; i++) {
         if (site->hosts[i].addresses)
             dns_addresses_release(site->hosts[i].addresses);
@@ -344,25 +345,30 @@ static bool site_open_one(struct site *site, enum queue_class class)
     return true;
 }
 
+/* Sessions for the classes up to `last`, as many as are wanted and possible; whether the worker has
+ * no room for more. */
+static bool site_open_for(struct site *site, enum queue_class last)
+{
+    for (unsigned wanted = site_sessions_wanted(site, last); wanted > 0; wanted--)
+        if (!room_left(site->deliver, last))
+            return true;
+        else if (!site_open_one(site, last))
+            return false;
+    return false;
+}
+
 /* First for those who are waited for, of all that there may be; then for all, of what isn't kept.
  */
 static void site_open_more(struct site *site)
 {
-    struct deliver *deliver = site->deliver;
-    unsigned max = deliver->options.sessions_max;
-    if (site->opening_blocked_ms > ring_now_ms(deliver->ring))
-        return;
-    if (!list_empty(&site->ready[QUEUE_TRANSACTIONAL])) {
-        unsigned wanted = site_sessions_wanted(site, QUEUE_TRANSACTIONAL);
-        while (wanted > 0 && deliver->peers < max && site_open_one(site, QUEUE_TRANSACTIONAL))
-            wanted--;
+    bool crowded = false;
+    if (site->opening_blocked_ms <= ring_now_ms(site->deliver->ring)) {
+        if (!list_empty(&site->ready[QUEUE_TRANSACTIONAL]))
+            crowded = site_open_for(site, QUEUE_TRANSACTIONAL);
+        if (site_has_ready(site)) /* else it has failed */
+            crowded |= site_open_for(site, QUEUE_BULK);
     }
-    if (!site_has_ready(site)) /* failed */
-        return;
-    max -= max / SESSIONS_RESERVED_SHARE;
-    unsigned wanted = site_sessions_wanted(site, QUEUE_BULK);
-    while (wanted > 0 && deliver->peers < max && site_open_one(site, QUEUE_BULK))
-        wanted--;
+    room_await(site, crowded);
 }
 
 static bool budget_take(struct deliver *deliver, enum queue_class class)
@@ -406,26 +412,35 @@ static void site_fill(struct site *site, enum queue_class class)
 static void site_look_again(struct site *site)
 {
     struct ring *ring = site->deliver->ring;
-    if (ring_timer_running(&site->retry) || !list_empty(&site->busy) || site->opening_count > 0)
+    if (ring_timer_running(&site->retry) || !list_empty(&site->busy) || site->opening_count > 0 ||
+        list_linked(&site->crowded_node))
         return;
     int64_t blocked_ms = site->opening_blocked_ms - ring_now_ms(ring);
     bool idle = !list_empty(&site->idle);
     ring_timer_start(ring, &site->retry, idle ? RETRY_MS : MAX_OF(blocked_ms, (int64_t)RETRY_MS));
 }
 
-static void site_drain(struct ring_task *task)
+static void site_do(struct site *site)
 {
-    struct site *site = CONTAINER_OF(task, struct site, drain);
     struct deliver *deliver = site->deliver;
-    if (!deliver->recordable || deliver->stopping)
-        return;
     site->used_ms = ring_now_ms(deliver->ring);
     average_add(&deliver->turn_us, ring_clock_us(deliver->ring) - site->used_ms * 1000);
     for (unsigned i = 0; i < QUEUE_CLASSES; i++)
         site_fill(site, i);
-    if (!site_has_ready(site))
+    if (!site_has_ready(site)) {
+        room_await(site, false);
         return;
+    }
     site_open_more(site);
     if (site_has_ready(site))
         site_look_again(site);
+}
+
+static void site_drain(struct ring_task *task)
+{
+    struct site *site = CONTAINER_OF(task, struct site, drain);
+    struct deliver *deliver = site->deliver;
+    if (deliver->recordable && !deliver->stopping)
+        site_do(site);
+    room_offer(deliver);
 }
