@@ -74,7 +74,7 @@ static struct ingest_job *jobs_read(struct ingest_work *work, const struct inges
         }
         size_t id_len = queue_job_id(slice_str(work->id), work->submission.first + i, id);
         job->record_at = records->len;
-        ok = ok && submission_recipient_record(&work->submission, i, slice_of(id, id_len),
+        ok = ok && submission_recipient_record(&work->submission, i, slice_of(id, id_len), work->terms->flags,
                                                schema->fields, schema->count, records, &problem);
         if (!ok) {
             work->rejected++;

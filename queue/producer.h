@@ -40,6 +40,7 @@ struct producer_submission {
     struct slice send_at; /* ms since 1970, or RFC 3339 */
     struct slice windows; /* JSON array */
     unsigned weight;      /* 0: not given */
+    bool require_tls;     /* REQUIRETLS (RFC 8689) */
     struct slice key;
     /* With a key: */
     struct slice fingerprint; /* of the recipients to come: the same key with others is an error */

@@ -59,6 +59,8 @@ static void submission_text(const struct producer_submission *it, struct buf *ou
         buf_append_json(out, it->send_at);
     if (it->windows.len > 0)
         buf_printf(out, ",\"windows\":%.*s", SLICE_FMT(it->windows));
+    if (it->require_tls)
+        buf_append(out, SLICE(",\"require_tls\":true"));
     if (it->weight > 0)
         buf_printf(out, ",\"weight\":%u", it->weight);
     if (it->expires_in_s > 0)

@@ -31,6 +31,8 @@ const char *queue_class_name(enum queue_class class);
 
 enum queue_flags {
     QUEUE_JOB_MAYBE_DUPLICATE = 1 << 0, /* an earlier attempt's outcome is unknown */
+    QUEUE_JOB_REQUIRE_TLS = 1 << 1,     /* REQUIRETLS (RFC 8689, 2) */
+    QUEUE_JOB_WAIVE_TLS = 1 << 2,       /* "TLS-Required: No" (RFC 8689, 5) */
 };
 
 /** A leased job. The queue allocates it; the holder has it from `leased` (or `recovered`) until

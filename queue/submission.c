@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "queue/keys.h"
+#include "queue/queue.h"
 #include "queue/submission_internal.h"
 
 /* ---- members ---- */
@@ -97,6 +98,42 @@ char submission_class(struct slice name)
     return 0;
 }
 
+/* RFC 8689, 5: the message itself says that what its recipients' domains publish needn't be kept.
+ */
+static bool header_waives_tls(const char *name, const json_t *value)
+{
+    return strcasecmp(name, "TLS-Required") == 0 && json_is_string(value) &&
+           slice_eq_nocase(slice_trim(json_slice(value)), SLICE("No"));
+}
+
+static bool content_waives_tls(const json_t *content)
+{
+    json_t *headers = json_object_get(content, "headers"), *value;
+    const char *name;
+    size_t i;
+    json_object_foreach(headers, name, value) if (header_waives_tls(name, value)) return true;
+    json_array_foreach(headers, i, value)
+    {
+        const json_t *key = json_array_get(value, 0);
+        if (json_is_string(key) &&
+            header_waives_tls(json_string_value(key), json_array_get(value, 1)))
+            return true;
+    }
+    return false;
+}
+
+static bool tls_take(const json_t *object, uint32_t *flags, struct submission_problem *problem)
+{
+    const json_t *required = json_object_get(object, "require_tls");
+    if (required && !json_is_boolean(required))
+        return problem_set(problem, "require_tls", "must be true or false");
+    if (json_is_true(required)) /* then the header is ignored (RFC 8689, 5) */
+        *flags |= QUEUE_JOB_REQUIRE_TLS;
+    else if (content_waives_tls(json_object_get(object, "content")))
+        *flags |= QUEUE_JOB_WAIVE_TLS;
+    return true;
+}
+
 bool terms_take(const json_t *object, struct submission_terms *terms,
                 struct submission_problem *problem)
 {
@@ -115,6 +152,8 @@ bool terms_take(const json_t *object, struct submission_terms *terms,
         terms->class = submission_class(json_slice(class));
     if (class && !terms->class)
         return problem_set(problem, "class", "must be transactional, deadline or bulk");
+    if (!tls_take(object, &terms->flags, problem))
+        return false;
     int64_t weight = 0;
     if (!integer_take(object, "weight", 1, SUBMISSION_WEIGHT_MAX, &weight, problem))
         return false;
@@ -134,10 +173,10 @@ bool terms_take(const json_t *object, struct submission_terms *terms,
 
 static bool whole_check(struct submission *out, struct submission_problem *problem)
 {
-    static const char *const known[] = { "id",      "key",          "tenant",     "campaign",
-                                         "class",   "stream",       "pool",       "weight",
-                                         "from",    "content",      "recipients", "send_at",
-                                         "windows", "expires_in_s", NULL };
+    static const char *const known[] = { "id",      "key",          "tenant",      "campaign",
+                                         "class",   "stream",       "pool",        "weight",
+                                         "from",    "content",      "recipients",  "send_at",
+                                         "windows", "expires_in_s", "require_tls", NULL };
     if (!keys_known(out->root, "", known, problem) ||
         !name_take(out->root, "id", QUEUE_SUBMISSION_BYTES_MAX, &out->id, problem) ||
         !key_take(out->root, "key", &out->key, problem) ||

@@ -34,6 +34,7 @@ struct submission_terms {
     char class;                                  /* 't' transactional, 'd' deadline, 'b' bulk */
     struct slice tenant, campaign, stream, pool; /* may be empty */
     unsigned weight;                             /* of the campaign; 0: not given */
+    uint32_t flags;                              /* queue_flags of each of its jobs */
     int64_t accepted_ms, start_ms, expires_ms;   /* ms since 1970; nothing leaves before start_ms */
     struct window_interval *intervals;           /* when it may leave; NULL: always */
     size_t interval_count;
@@ -84,9 +85,10 @@ MUST_USE bool submission_recipient_address(const struct submission *submission, 
                                            struct slice *address, struct slice *key,
                                            struct submission_problem *problem);
 /** Appends the job record of recipient i with its values in the order of `fields`: unknown data is
- * dropped, missing is empty. On false nothing was appended. */
+ * dropped, missing is empty. `flags`: of its terms. On false nothing was appended. */
 MUST_USE bool submission_recipient_record(const struct submission *submission, size_t i,
-                                          struct slice job_id, const struct slice *fields,
+                                          struct slice job_id, uint32_t flags,
+                                          const struct slice *fields,
                                           size_t field_count, struct buf *out,
                                           struct submission_problem *problem);
 

@@ -25,7 +25,7 @@ MUST_USE bool name_take(const json_t *object, const char *key, size_t max, struc
 MUST_USE bool key_take(const json_t *object, const char *path, struct slice *out,
                        struct submission_problem *problem);
 
-/** tenant, campaign, stream, pool, class, weight: those of a submission and of a stored object. The
+/** tenant, campaign, stream, pool, class, require_tls, weight: those of a submission and of a stored object. The
  * class stays 0 when it isn't given. */
 MUST_USE bool terms_take(const json_t *object, struct submission_terms *terms,
                          struct submission_problem *problem);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "engine/base/mem.h"
+#include "queue/queue.h"
 #include "queue/submission_internal.h"
 
 static const char *class_name(char class)
@@ -32,6 +33,8 @@ void submission_object(struct slice entry, const struct submission_terms *terms,
         buf_append_json(out, names[i].value);
         separator = ',';
     }
+    if (terms->flags & QUEUE_JOB_REQUIRE_TLS)
+        buf_append(out, SLICE(",\"require_tls\":true"));
     if (terms->weight > 0)
         buf_printf(out, ",\"weight\":%u", terms->weight);
     buf_printf(out, ",\"accepted_at\":%lld,\"send_at\":%lld,\"expires_at\":%lld",

@@ -85,8 +85,8 @@ static bool data_check(const json_t *data, size_t i, struct submission_problem *
 }
 
 bool submission_recipient_record(const struct submission *submission, size_t i, struct slice job_id,
-                                 const struct slice *fields, size_t field_count, struct buf *out,
-                                 struct submission_problem *problem)
+                                 uint32_t flags, const struct slice *fields, size_t field_count,
+                                 struct buf *out, struct submission_problem *problem)
 {
     const json_t *recipient = json_array_get(submission->recipients, i);
     const json_t *data = json_object_get(recipient, "data");
@@ -94,6 +94,7 @@ bool submission_recipient_record(const struct submission *submission, size_t i, 
     if (!data_check(data, i, problem))
         return false;
     struct record record = { .id = job_id,
+                             .flags = flags,
                              .recipient = json_slice(json_object_get(recipient, "to")) };
     struct slice few[FIELDS_FEW];
     char few_numbers[FIELDS_FEW][40];

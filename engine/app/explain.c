@@ -148,9 +148,9 @@ static const char *verdict_of(const struct explanation *it, const struct deliver
         return "TLS, any certificate: there are TLSA records, but none that can be used";
     if (policy->mode == DELIVER_TLS_VERIFIED)
         return "TLS, and the certificate must be right: the policy says verified";
-    if (it->policy && it->policy->mode == STS_ENFORCE && policy->named)
+    if (it->policy && it->policy->mode == STS_ENFORCE && policy->sts)
         return "TLS, and the certificate must be right: the domain's MTA-STS policy is enforced";
-    if (it->policy && it->policy->mode == STS_TESTING && policy->named)
+    if (it->policy && it->policy->mode == STS_TESTING && policy->sts)
         return "TLS where it's offered; what MTA-STS would refuse is only told: it's being tested";
     return policy->mode == DELIVER_TLS_REQUIRED
                ? "TLS, any certificate: the policy says required"
@@ -254,7 +254,7 @@ static void explain_way(struct explanation *it, json_t *root)
     json_object_set_new(root, "policy", json_string(*policy->name ? policy->name : "smtp.tls"));
     json_object_set_new(root, "relay", relay ? json_string(relay->name) : json_null());
     json_object_set_new(root, "sources", sources_json(it->config));
-    if (it->sts && policy->named && !relay) {
+    if (it->sts && policy->sts && !relay) {
         it->sts_request = (struct sts_request){ .found = on_policy };
         sts_find(it->sts, &it->sts_request, it->resolver, it->ring, domain);
         await(it);

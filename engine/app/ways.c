@@ -67,8 +67,9 @@ static bool policy_add(struct ways *ways, const char *name, enum deliver_tls_mod
         options.verify = TLS_VERIFY_DANE;
         ok = tls_context_create(&policy->dane, &options, err);
     }
-    if (ok && config->mta_sts &&
-        (mode == DELIVER_TLS_OPPORTUNISTIC || mode == DELIVER_TLS_REQUIRED)) {
+    policy->sts = config->mta_sts &&
+                  (mode == DELIVER_TLS_OPPORTUNISTIC || mode == DELIVER_TLS_REQUIRED);
+    if (ok && mode != DELIVER_TLS_VERIFIED) {
         options.verify = TLS_VERIFY_NAME;
         ok = tls_context_create(&policy->named, &options, err);
     }

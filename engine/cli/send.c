@@ -19,7 +19,7 @@ struct send {
     struct buf windows_json;
     uint64_t weight;
     int64_t expires_in_s;
-    bool dry_run, skip_bad, as_json;
+    bool dry_run, skip_bad, as_json, require_tls;
     bool show_progress;
     uint64_t total;
 };
@@ -157,6 +157,7 @@ static bool submit(const struct send *send, const struct campaign *campaign,
         .send_at = slice_str(send->send_at),
         .windows = buf_slice(&send->windows_json),
         .weight = (unsigned)send->weight,
+        .require_tls = send->require_tls,
         .key = slice_str(send->key),
         .fingerprint = slice_str(counts->fingerprint),
         .idempotency_s = config->queue.idempotency_s,
@@ -256,6 +257,9 @@ int command_send(int argc, char **argv)
         { "stream", "NAME", "Kind of mail, for suppressions that concern only that.", CLI_TEXT,
           &send.stream, false },
         { "pool", "NAME", "The pool of sources it leaves from.", CLI_TEXT, &send.pool, false },
+        { "require-tls", NULL,
+          "Only over verified TLS, on its whole way (REQUIRETLS, RFC 8689); else it bounces.",
+          CLI_FLAG, &send.require_tls, false },
         { "send-at", "TIME", "Not before 2026-06-01T09:00:00+02:00, up to 30 days ahead.", CLI_TEXT,
           &send.send_at, false },
         { "window", "DAYS FROM-TO ZONE",

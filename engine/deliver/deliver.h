@@ -51,7 +51,9 @@ struct deliver_policy {
     enum deliver_tls_mode mode;
     struct tls_context *context; /* NULL: off */
     struct tls_context *dane;    /* for hosts with TLSA records; NULL: they aren't looked for */
-    struct tls_context *named;   /* for domains with an MTA-STS policy; NULL: it isn't looked for */
+    struct tls_context *named;   /* for domains with an MTA-STS policy, and for REQUIRETLS; NULL: as
+                                    `context` does */
+    bool sts;                    /* MTA-STS policies are looked for */
 };
 
 /** A server that takes mail for others. */

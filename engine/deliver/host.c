@@ -173,14 +173,30 @@ void site_race(struct site *site, struct peer *peer)
     peer->rival = rival;
 }
 
+/* What the next message finds is up to it. */
+static void site_hosts_reset(struct site *site)
+{
+    for (unsigned i = 0; i < site->host_count; i++) {
+        site->hosts[i].down_until_ms = 0;
+        site->hosts[i].address_down = 0;
+    }
+}
+
 void site_failed(struct site *site, const struct smtp_reply *reason, const struct site_host *host)
 {
     struct list *node;
+    struct smtp_reply end;
+    bool ends = host && tls_demand_failed(site, reason, &end);
     site->hosts_tried = site->addresses_tried = 0;
+    if (ends)
+        site_hosts_reset(site);
     for (unsigned i = 0; i < QUEUE_CLASSES; i++)
         while ((node = list_pop_front(&site->ready[i])))
-            destination_failed(LIST_ENTRY(node, struct lane, site_node)->destination, site, reason,
-                               host);
+            if (ends)
+                lane_end_waiting(LIST_ENTRY(node, struct lane, site_node), &end, host);
+            else
+                destination_failed(LIST_ENTRY(node, struct lane, site_node)->destination, site,
+                                   reason, host);
 }
 
 /* Counts an address that failed; whether that makes as many as may be tried in a row. */

@@ -60,8 +60,16 @@ struct submission {
     char data[]; /* id, then sender */
 };
 
+/** What a message itself asks of TLS (RFC 8689). */
+enum tls_demand {
+    TLS_AS_USUAL,
+    TLS_NEEDED, /* REQUIRETLS */
+    TLS_WAIVED, /* TLS-Required: No: what the recipient's domain publishes doesn't count */
+};
+
 /** How mail goes, besides to which hosts and from which pool: sites differ by it. */
 struct way {
+    enum tls_demand demand;
     unsigned policy;   /* in deliver_options.policies */
     unsigned relay;    /* in deliver_options.relays, or DELIVER_NO_RELAY */
     bool secure;       /* that these are the hosts was validated (DNSSEC), or configured */
@@ -81,6 +89,7 @@ struct path {
     struct sts_request sts;
     bool sts_asked; /* the route is known, the domain's MTA-STS policy isn't yet */
     int64_t asked_us;
+    enum tls_demand demand;
     size_t tenant_len;
     char tenant[]; /* that the rules name; else empty */
 };
@@ -337,8 +346,8 @@ bool destination_unused(const struct destination *destination);
 void destination_free(struct destination *destination);
 
 /* path.c */
-/** The path of a tenant's mail. */
-struct path *path_of(struct destination *destination, struct slice tenant);
+/** The path of a tenant's mail that asks this of TLS. */
+struct path *path_of(struct destination *destination, struct slice tenant, enum tls_demand demand);
 /** Asks for the way, if nobody has; when it's known the destination is drained. */
 void path_find(struct path *path);
 /** Nobody calls back any more. */
@@ -429,6 +438,10 @@ void host_session_clear(struct host_session *session);
  * without. */
 bool host_tls_failed(struct site_host *host, const struct peer *peer,
                      const struct smtp_reply *reason);
+/** When a failure means that what messages demand of TLS can't be had from any host: the reply that
+ * ends them (RFC 8689, 4.2.1). */
+bool tls_demand_failed(const struct site *site, const struct smtp_reply *reason,
+                       struct smtp_reply *end);
 
 /* room.c */
 /** Whether a session may be opened that is to carry the class. */

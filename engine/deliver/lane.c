@@ -28,10 +28,17 @@ static unsigned pool_named(struct deliver *deliver, struct slice name)
     return 0;
 }
 
+static enum tls_demand demand_of(const struct queue_job *job)
+{
+    return job->flags & QUEUE_JOB_REQUIRE_TLS ? TLS_NEEDED
+           : job->flags & QUEUE_JOB_WAIVE_TLS ? TLS_WAIVED
+                                              : TLS_AS_USUAL;
+}
+
 struct lane *lane_of(struct destination *destination, const struct queue_job *job)
 {
     unsigned pool = pool_named(destination->deliver, job->pool);
-    struct path *path = path_of(destination, job->tenant);
+    struct path *path = path_of(destination, job->tenant, demand_of(job));
     list_for_each (it, &destination->lanes) {
         struct lane *lane = LIST_ENTRY(it, struct lane, node);
         if (lane->class == job->class && lane->pool == pool && lane->path == path)

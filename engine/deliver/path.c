@@ -1,5 +1,6 @@
 /* Paths: where a destination's mail goes and how, by the rules and the DNS. A destination has one
- * path for all, and one more for each tenant that the rules name and that sends to it.
+ * path for all, and one more for each tenant that the rules name and that sends to it; the same
+ * again for messages that demand something of TLS themselves.
  *
  * Rules may depend on the destination's mail exchangers: then those are looked up first, even if
  * they lead to a relay. */
@@ -13,18 +14,19 @@ static void path_route_found(struct dns_request *request, struct dns_route *rout
 static void path_policy_found(struct sts_request *request, struct sts_policy *policy,
                               const char *problem);
 
-struct path *path_of(struct destination *destination, struct slice tenant)
+struct path *path_of(struct destination *destination, struct slice tenant, enum tls_demand demand)
 {
     const struct deliver *deliver = destination->deliver;
     if (deliver->tenants.count == 0 || !map_get(&deliver->tenants, tenant))
         tenant = SLICE("");
     list_for_each (it, &destination->paths) {
         struct path *path = LIST_ENTRY(it, struct path, node);
-        if (slice_eq(slice_of(path->tenant, path->tenant_len), tenant))
+        if (path->demand == demand && slice_eq(slice_of(path->tenant, path->tenant_len), tenant))
             return path;
     }
     struct path *path = mem_zalloc(sizeof *path + tenant.len);
     path->destination = destination;
+    path->demand = demand;
     path->request.route_found = path_route_found;
     path->sts.found = path_policy_found;
     path->tenant_len = tenant.len;
@@ -87,6 +89,15 @@ static void tell_site(const struct path *path, const struct dns_route *route)
     queue_site(path->destination->partition, path->destination->name, slice_of(text, len));
 }
 
+static void path_end_waiting(struct path *path, const struct smtp_reply *reply)
+{
+    list_for_each (it, &path->destination->lanes) {
+        struct lane *lane = LIST_ENTRY(it, struct lane, node);
+        if (lane->path == path)
+            lane_end_waiting(lane, reply, NULL);
+    }
+}
+
 static struct smtp_reply reply_of_route(const struct path *path, const struct dns_route *route)
 {
     struct slice text = slice_str(route->text);
@@ -118,12 +129,33 @@ static struct smtp_reply reply_of_route(const struct path *path, const struct dn
     return smtp_reply_local(SMTP_PHASE_DNS, 451, (struct smtp_enhanced){ 4, 4, 3 }, text);
 }
 
+/* RFC 8689, 4.2.1: with REQUIRETLS it must be certain whose hosts these are. NULL: nothing is
+ * against this way. */
+static const char *path_objection(const struct path *path)
+{
+    const struct deliver_options *options = &path->destination->deliver->options;
+    if (path->demand != TLS_NEEDED)
+        return NULL;
+    if (options->policies[path->way.policy].mode == DELIVER_TLS_OFF)
+        return "REQUIRETLS: the configuration says to send without TLS";
+    if (!path->way.secure && path->way.sts != STS_ENFORCE)
+        return "REQUIRETLS: neither DNSSEC nor MTA-STS vouches for the domain's mail exchangers";
+    return NULL;
+}
+
 static void path_known(struct path *path, struct dns_route *route)
 {
     path->state = PATH_KNOWN;
     path->route = route;
     path->way.secure = route->secure || (!path->own_route && route->expires_ms == INT64_MAX);
     tell_site(path, route);
+    const char *objection = path_objection(path);
+    if (!objection)
+        return;
+    struct smtp_reply reply = smtp_reply_local(
+        SMTP_PHASE_DNS, 550, (struct smtp_enhanced){ 5, 7, 30 }, slice_str(objection));
+    path_forget(path);
+    path_end_waiting(path, &reply);
 }
 
 static void path_failed(struct path *path, const struct dns_route *route)
@@ -135,11 +167,7 @@ static void path_failed(struct path *path, const struct dns_route *route)
         destination_path_failed(destination, path, &reply);
         return;
     }
-    list_for_each (it, &destination->lanes) {
-        struct lane *lane = LIST_ENTRY(it, struct lane, node);
-        if (lane->path == path)
-            lane_end_waiting(lane, &reply, NULL);
-    }
+    path_end_waiting(path, &reply);
 }
 
 /* Looks up what the way needs: the relay's hosts or the destination's. */
@@ -166,6 +194,7 @@ static void path_decide(struct path *path, const struct dns_route *route)
                           destination->name, route, &depends);
     path->way = rule ? (struct way){ .policy = rule->policy, .relay = rule->relay }
                      : (struct way){ .relay = DELIVER_NO_RELAY };
+    path->way.demand = path->demand;
 }
 
 /* ---- MTA-STS ---- */
@@ -174,7 +203,8 @@ static void path_decide(struct path *path, const struct dns_route *route)
 static bool path_wants_sts(const struct path *path)
 {
     const struct deliver_options *options = &path->destination->deliver->options;
-    return options->sts && path->own_route && options->policies[path->way.policy].named;
+    return options->sts && path->own_route && path->demand != TLS_WAIVED &&
+           options->policies[path->way.policy].sts;
 }
 
 /* Leaves the hosts that the policy allows; none left: NULL. */

@@ -6,7 +6,10 @@
  * never that there are none. The records are looked for at the end of the host's CNAMEs first, then
  * at its own name (2.2.2).
  *
- * An opportunistic session whose handshake fails is tried in clear, for an hour. */
+ * An opportunistic session whose handshake fails is tried in clear, for an hour.
+ *
+ * Messages may demand more, or less, than that (RFC 8689): with REQUIRETLS certificates are always
+ * verified, by usable TLSA records or by name; with TLS-Required: No only our own policy counts. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -26,7 +29,9 @@ static uint16_t port_of(const struct site *site)
 static bool wants_records(const struct site_host *host)
 {
     const struct site *site = host->site;
-    return site_policy(site)->dane && site->way.secure && host->addresses->secure;
+    const struct deliver_policy *policy = site_policy(site);
+    bool waived = site->way.demand == TLS_WAIVED && policy->mode != DELIVER_TLS_DANE;
+    return policy->dane && !waived && site->way.secure && host->addresses->secure;
 }
 
 static bool has_records(const struct dns_tlsa *tlsa)
@@ -152,13 +157,19 @@ void host_session_security(struct site_host *host, struct host_session *out)
 {
     struct site *site = host->site;
     const struct deliver_policy *policy = site_policy(site);
+    bool needed = site->way.demand == TLS_NEEDED;
     *out = (struct host_session){ .mode = SMTP_TLS_OFF, .server_name = host->name.ptr };
-    if (policy->mode == DELIVER_TLS_OFF)
+    if (policy->mode == DELIVER_TLS_OFF && !needed)
         return;
     out->context = policy->context;
     out->mode = required_mode(site);
     if (wants_records(host) && host->tlsa && has_records(host->tlsa)) {
         use_records(host, out);
+        if (!needed || out->record_count > 0)
+            return;
+    }
+    if (needed) {
+        out->context = policy->named ? policy->named : policy->context;
         return;
     }
     if (site->way.sts != STS_NONE && use_policy(host, out))
@@ -193,5 +204,21 @@ bool host_tls_failed(struct site_host *host, const struct peer *peer,
     host->retry_tls_ms = ring_now_ms(deliver->ring) + TLS_BROKEN_MS;
     log_info(deliver->options.log, "tls-failed", "%.*s [%s]: %.*s; in clear for an hour",
              SLICE_FMT(host->name), peer->text, SLICE_FMT(reason->text));
+    return true;
+}
+
+bool tls_demand_failed(const struct site *site, const struct smtp_reply *reason,
+                       struct smtp_reply *end)
+{
+    if (site->way.demand != TLS_NEEDED || reason->origin != SMTP_LOCAL)
+        return false;
+    if (reason->enhanced.subject != 7) /* the connection was lost, or too slow */
+        return false;
+    *end = *reason;
+    end->phase = SMTP_PHASE_MAIL; /* it's the message that can't go this way */
+    if (reason->code < 500) {
+        end->code = 550;
+        end->enhanced = (struct smtp_enhanced){ 5, 7, 10 };
+    }
     return true;
 }

@@ -90,8 +90,9 @@ struct site *site_get(struct deliver *deliver, const struct dns_route *route, co
         sorted[i] = &route->hosts[i];
     qsort(sorted, route->host_count, sizeof *sorted, compare_mx);
     char rest[64];
-    size_t rest_len = (size_t)snprintf(rest, sizeof rest, " %u/%u/%x%s/%u", pool, way->policy,
-                                       way->relay, way->secure ? "s" : "", (unsigned)way->sts);
+    size_t rest_len =
+        (size_t)snprintf(rest, sizeof rest, " %u/%u/%x%s/%u/%u", pool, way->policy, way->relay,
+                         way->secure ? "s" : "", (unsigned)way->sts, (unsigned)way->demand);
     size_t room = rest_len, len = 0;
     for (unsigned i = 0; i < route->host_count; i++)
         room += sorted[i]->name.len + 1;

@@ -47,7 +47,7 @@ MISMATCHED = {**nobody(MISFIT), "none": OFFERED}
 ANCHORED = {"right": TLS, "expired": "certificate has expired", "other": TRUST["other"], "self": MISFIT, "none": OFFERED}
 
 # policy, TLSA records of the host (None: its zone isn't signed), mode of the domain's MTA-STS policy, what must happen, why
-ROWS = [
+USUAL = [
     ("off", None, None, nobody(CLEAR), "RFC 3207 4: STARTTLS is the client's choice"),
     ("off", "fit", None, nobody(CLEAR), "RFC 7672 2.2: DANE is for clients that use TLS"),
     ("opportunistic", None, None, whoever(CLEAR), "RFC 7435 3: some security most of the time"),
@@ -83,12 +83,35 @@ ROWS = [
     ("opportunistic", "bogus", "enforce", nobody(LOST), "RFC 8461 2, RFC 7672 2.1.1"),
 ]
 
+# The same for messages that demand something of TLS themselves. Neither server knows REQUIRETLS: what is needed bounces, if not for one
+# thing then for another; only what can't be looked up now waits.
+UNKNOWN = "doesn't offer it"
+UNVOUCHED = "vouches for the domain's mail exchangers"
+DEMANDS = [
+    ("needed", "opportunistic", None, None, nobody(UNVOUCHED), "RFC 8689 4.2.1, 2: the hosts must be certain"),
+    ("needed", "opportunistic", None, "testing", nobody(UNVOUCHED), "RFC 8689 4.2.1, 2; RFC 8461 5"),
+    ("needed", "opportunistic", None, "enforce", {**verified(), "right": UNKNOWN}, "RFC 8689 4.2.1, 4 and 5"),
+    ("needed", "opportunistic", "absent", None, {**verified(), "right": UNKNOWN}, "RFC 8689 4.2.1, 4 and 5"),
+    ("needed", "opportunistic", "unusable", None, {**verified(), "right": UNKNOWN}, "RFC 8689 4.2.1, 4: authenticated all the same"),
+    ("needed", "opportunistic", "fit", None, {**nobody(UNKNOWN), "none": OFFERED}, "RFC 8689 4.2.1, 4 (RFC 7672) and 5"),
+    ("needed", "opportunistic", "wrong", None, MISMATCHED, "RFC 8689 4.2.1, 4"),
+    ("needed", "opportunistic", "bogus", None, nobody(LOST), "RFC 7672 2.1.1: not known now, so it waits"),
+    ("needed", "off", "absent", None, nobody("says to send without TLS"), "RFC 8689 4.2.1, 4"),
+    ("waived", "opportunistic", "wrong", None, whoever(CLEAR), "RFC 8689 5: DANE isn't insisted on"),
+    ("waived", "opportunistic", "bogus", None, whoever(CLEAR), "RFC 8689 5"),
+    ("waived", "opportunistic", None, "enforce", whoever(CLEAR), "RFC 8689 5: nor is MTA-STS"),
+    ("waived", "required", "wrong", "enforce", whoever(OFFERED), "RFC 8689 5 speaks of the recipient's policies, not of ours"),
+    ("waived", "verified", None, None, verified(), "RFC 8689 5: likewise"),
+    ("waived", "dane", "wrong", None, MISMATCHED, "RFC 8689 5: likewise"),
+]
+ROWS = [*((None, *row) for row in USUAL), *DEMANDS]
+
 
 class Row:
     """One row with one receiver: its domain and what its names have."""
 
     def __init__(self, number, row, server, kind):
-        self.policy, self.records, self.sts, expected, self.section = row
+        self.demand, self.policy, self.records, self.sts, expected, self.section = row
         self.server, self.kind, self.expected = server, kind, expected[kind]
         zone = "signed.test" if self.records else "unsigned.test"
         self.label, self.host = f"{server}-{kind}-{number}", f"mx-{server}-{kind}-{number}.{zone}"
@@ -97,8 +120,19 @@ class Row:
         self.address = SERVERS[server].format(KINDS.index(kind))
 
     def __str__(self):
-        return (f"{self.policy}, {self.records + ' TLSA' if self.records else 'unsigned'}, MTA-STS {self.sts}, "
+        return (f"{self.demand + ' ' if self.demand else ''}{self.policy}, {self.records + ' TLSA' if self.records else 'unsigned'}, MTA-STS {self.sts}, "
                 f"{self.server} with {self.kind} ({self.section})")
+
+    def submission(self):
+        headers = {**CONTENT["headers"], **({"TLS-Required": "No"} if self.demand == "waived" else {})}
+        return {"id": self.label, "from": "bounce@engine.test", "content": {**CONTENT, "headers": headers},
+                "recipients": [{"to": self.recipient}], "require_tls": self.demand == "needed"}
+
+    def failure(self):
+        """How it ends, or doesn't yet, when it can't be delivered: the event's type, and the code that bounces it."""
+        if self.demand != "needed" or self.expected == LOST:
+            return "deferred", None
+        return "bounced", "5.7.30" if self.expected in (UNKNOWN, UNVOUCHED) or self.policy == "off" else "5.7.10"
 
     def lines(self, port, data):
         label = self.host.partition(".")[0]
@@ -157,7 +191,10 @@ def judge(rows, events, received, io, checks):
             checks.equal((first["type"], bool(first.get("tls"))), ("delivered", row.expected), f"{io}: {row}: {text}")
             checks.equal(received[row.server].get(row.recipient), row.expected, f"{io}: {row}: as received")
         else:
-            checks.that(first["type"] == "deferred" and row.expected in text, f"{io}: {row}: {first['type']} {text}")
+            how, code = row.failure()
+            checks.that(first["type"] == how and row.expected in text, f"{io}: {row}: {first['type']} {text}")
+            if code:
+                checks.equal(first.get("status"), code, f"{io}: {row}: code")
             checks.equal(received[row.server].get(row.recipient), None, f"{io}: {row}: as received")
 
 
@@ -181,8 +218,7 @@ def run(io, checks):
                 campaign.Follower(engine.config) as follower:
             store = faults.store_of(redis)
             for row in rows:
-                store.once("XADD", "e:submit", "*", "json", json.dumps({
-                    "id": row.label, "from": "bounce@engine.test", "content": CONTENT, "recipients": [{"to": row.recipient}]}))
+                store.once("XADD", "e:submit", "*", "json", json.dumps(row.submission()))
             events = follower.until_first(len(rows))
             store.close()
             postfix.await_messages(sum(row.server == "postfix" and isinstance(row.expected, bool) for row in rows))

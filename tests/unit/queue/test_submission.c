@@ -104,7 +104,7 @@ static bool judge(struct slice bytes, bool msgpack, struct submission_problem *p
     for (size_t i = 0; ok && i < json_array_size(submission.recipients); i++) {
         struct slice address, key;
         ok = submission_recipient_address(&submission, i, &address, &key, problem) &&
-             submission_recipient_record(&submission, i, SLICE("s-0"), NULL, 0, &record, problem);
+             submission_recipient_record(&submission, i, SLICE("s-0"), 0, NULL, 0, &record, problem);
     }
     buf_free(&record);
     submission_free(&submission);
