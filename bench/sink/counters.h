@@ -12,6 +12,7 @@
     X(bytes)                 /* content received, stuffed dots and terminators included */         \
     X(data)                  /* messages that came with DATA */                                    \
     X(bdat)                  /* messages that came with BDAT */                                    \
+    X(requiretls)            /* MAIL commands with REQUIRETLS */                                   \
     X(bdat_chunks)           /* BDAT commands */                                                   \
     X(sessions)              /* connections accepted */                                            \
     X(tls)                   /* TLS handshakes finished */                                         \

@@ -189,11 +189,12 @@ static void command_ehlo(struct dialogue *dialogue, bool extended)
     int len;
     if (extended)
         len = snprintf(reply, sizeof reply,
-                       "250-%.255s\r\n%s%s%s250-SIZE %llu\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n"
+                       "250-%.255s\r\n%s%s%s%s250-SIZE %llu\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n"
                        "250 ENHANCEDSTATUSCODES\r\n",
                        features->hostname, features->pipelining ? "250-PIPELINING\r\n" : "",
                        features->chunking ? "250-CHUNKING\r\n" : "",
                        features->starttls && !dialogue->tls ? "250-STARTTLS\r\n" : "",
+                       features->requiretls && dialogue->tls ? "250-REQUIRETLS\r\n" : "",
                        (unsigned long long)features->size_bytes_max);
     else
         len = snprintf(reply, sizeof reply, "250 %.255s\r\n", features->hostname);
@@ -240,6 +241,15 @@ static uint64_t size_parameter(struct slice parameters)
     return 0;
 }
 
+/* Whether MAIL's parameters have a keyword without a value. */
+static bool has_parameter(struct slice parameters, struct slice keyword)
+{
+    while (parameters.len > 0)
+        if (slice_eq_nocase(slice_cut(&parameters, ' '), keyword))
+            return true;
+    return false;
+}
+
 static void command_mail(struct dialogue *dialogue, struct slice line)
 {
     struct slice path;
@@ -252,6 +262,13 @@ static void command_mail(struct dialogue *dialogue, struct slice line)
         counter_add(&dialogue->env->counters->mail_rejected, 1);
         protocol_error(dialogue, SLICE("501 5.5.4 syntax: MAIL FROM:<address>\r\n"));
         return;
+    }
+    if (has_parameter(line, SLICE("REQUIRETLS"))) {
+        if (!dialogue->env->features->requiretls || !dialogue->tls) {
+            protocol_error(dialogue, SLICE("555 5.5.4 REQUIRETLS wasn't offered\r\n"));
+            return;
+        }
+        counter_add(&dialogue->env->counters->requiretls, 1);
     }
     append_lower(&dialogue->sender, path);
     struct script_verdict verdict = judge(dialogue, SCRIPT_MAIL, SLICE(""));

@@ -17,6 +17,7 @@
 struct dialogue_features {
     const char *hostname;
     bool chunking, starttls, pipelining;
+    bool requiretls; /* inside TLS (RFC 8689) */
     uint64_t size_bytes_max;
     uint32_t delay_ms; /* before every reply */
     struct content_options content;

@@ -219,6 +219,7 @@ static bool sink_prepare(struct sink *sink, const struct sink_options *options, 
         .chunking = !options->no_chunking,
         .pipelining = !options->no_pipelining,
         .starttls = options->starttls,
+        .requiretls = options->requiretls,
         .size_bytes_max = options->size_bytes_max,
         .delay_ms = options->delay_ms,
         .content = {

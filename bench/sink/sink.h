@@ -16,6 +16,7 @@ struct sink_options {
     bool no_chunking, no_pipelining;
     uint64_t size_bytes_max;
     bool starttls;
+    bool requiretls;                         /* offered inside TLS (RFC 8689) */
     const char *certificate_file, *key_file; /* PEM; NULL: a certificate of its own making */
     unsigned delay_ms;                       /* before every reply */
     const char *script_text;                 /* NULL: none; see script.h */

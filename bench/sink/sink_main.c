@@ -24,6 +24,7 @@ enum option_id {
     OPTION_NO_PIPELINING,
     OPTION_SIZE_MAX,
     OPTION_STARTTLS,
+    OPTION_REQUIRETLS,
     OPTION_CERTIFICATE,
     OPTION_KEY,
     OPTION_DELAY_MS,
@@ -58,6 +59,7 @@ static const struct {
     { "no-pipelining", NULL, "don't offer PIPELINING", OPTION_NO_PIPELINING },
     { "size-max", "BYTES", "limit of SIZE (67108864)", OPTION_SIZE_MAX },
     { "starttls", NULL, "offer STARTTLS, with a certificate of its own making", OPTION_STARTTLS },
+    { "requiretls", NULL, "offer REQUIRETLS inside TLS", OPTION_REQUIRETLS },
     { "certificate", "FILE", "PEM chain for STARTTLS", OPTION_CERTIFICATE },
     { "key", "FILE", "PEM key of the certificate", OPTION_KEY },
     { "delay-ms", "N", "answer everything after N ms (0)", OPTION_DELAY_MS },
@@ -148,6 +150,9 @@ static bool option_apply(struct command_line *line, enum option_id id, const cha
         return true;
     case OPTION_SIZE_MAX:
         return number(name, UINT64_MAX, &options->size_bytes_max, err);
+    case OPTION_REQUIRETLS:
+        options->requiretls = true;
+        return true;
     case OPTION_STARTTLS:
         options->starttls = true;
         return true;

@@ -70,6 +70,7 @@ static void object_check(const struct submission_terms *terms)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct ingest_work work = { .entry = SLICE("1700000000000-0") };
+    work.terms = &work.submission.terms;
     struct submission_problem problem = { 0 };
     /* What doesn't look like JSON is taken for msgpack. */
     bool json = size > 0 && (data[0] == '{' || data[0] == '[' || data[0] <= ' ');
