@@ -106,8 +106,25 @@ static bool header_waives_tls(const char *name, const json_t *value)
            slice_eq_nocase(slice_trim(json_slice(value)), SLICE("No"));
 }
 
+/* Of a whole message, unless it's in base64: the header's lines, as far as the empty one. */
+static bool raw_waives_tls(struct slice message)
+{
+    while (message.len > 0) {
+        struct slice line = slice_cut(&message, '\n');
+        struct slice name = slice_cut(&line, ':');
+        if (slice_trim(name).len == 0)
+            return false;
+        if (slice_eq_nocase(name, SLICE("TLS-Required")))
+            return slice_eq_nocase(slice_trim(line), SLICE("No"));
+    }
+    return false;
+}
+
 static bool content_waives_tls(const json_t *content)
 {
+    const json_t *raw = json_object_get(content, "raw");
+    if (json_is_string(raw))
+        return raw_waives_tls(json_slice(raw));
     json_t *headers = json_object_get(content, "headers"), *value;
     const char *name;
     size_t i;

@@ -14,6 +14,7 @@
 #include "engine/api/stats.h"
 #include "engine/app/embedded_redis.h"
 #include "engine/app/node.h"
+#include "engine/app/reporter.h"
 #include "engine/app/snapshot.h"
 #include "engine/app/worker.h"
 #include "engine/base/mem.h"
@@ -38,6 +39,8 @@ struct app {
     struct deliver_schedule *schedules;
     struct queue_tenant *tenants;
     struct sts *sts;
+    struct tls_tally *tally;
+    struct reporter *reporter;
     struct worker_common common;
     struct worker **workers;
     unsigned worker_count;
@@ -200,6 +203,7 @@ static bool start_workers(struct app *app, struct err *err)
         .workers = app->worker_count,
         .shared = deliver_shared_create(),
         .sts = app->sts,
+        .tally = app->tally,
         .journals = app->journals,
         .sources = app->sources,
         .source_count = app->source_count,
@@ -215,6 +219,21 @@ static bool start_workers(struct app *app, struct err *err)
     return true;
 }
 
+static bool start_reporter(struct app *app, struct err *err)
+{
+    if (!*app->config->tls_reports.from)
+        return true;
+    app->tally = tls_tally_create();
+    const struct reporter_options options = {
+        .config = app->config,
+        .log = app->log,
+        .redis_url = app->redis_url,
+        .node = app->node,
+        .tally = app->tally,
+    };
+    return reporter_start(&app->reporter, &options, err);
+}
+
 static void app_stop(struct app *app)
 {
     api_stop(&app->api);
@@ -223,6 +242,8 @@ static void app_stop(struct app *app)
             worker_stop(app->workers[i]);
     for (unsigned i = 0; i < app->worker_count; i++)
         worker_join(&app->workers[i]);
+    reporter_stop(&app->reporter);
+    tls_tally_destroy(&app->tally);
     sts_destroy(&app->sts);
     deliver_shared_destroy(&app->common.shared);
     queue_journal_close(&app->journal);
@@ -259,7 +280,7 @@ static bool app_start(struct app *app, struct err *err)
     for (unsigned i = 0; i < app->worker_count; i++)
         app->journals[i] = queue_journal_worker(app->journal, i);
     return prepare_sts(app, err) && prepare_redis(app, err) && start_api(app, err) &&
-           start_workers(app, err);
+           start_reporter(app, err) && start_workers(app, err);
 }
 
 bool app_run(const struct config *config, const struct log *log, struct err *err)

@@ -122,6 +122,10 @@ struct config {
     bool dane;    /* look for TLSA records wherever TLS isn't off */
     bool mta_sts; /* heed domains' policies, likewise */
     unsigned mta_sts_port;
+    struct {
+        const char *from; /* "": no reports are made */
+        const char *organization, *contact;
+    } tls_reports;
     struct config_policy tls; /* of no name: what the others start from; its mode is smtp.tls */
     const struct config_policy *policies;
     unsigned policies_count;

@@ -7,6 +7,7 @@
 
 #include "dns/resolver.h"
 #include "engine/classify/verdict.h"
+#include "engine/message/address.h"
 #include "engine/net/sasl.h"
 #include "queue/url.h"
 
@@ -64,6 +65,14 @@ static const char *check_address(const char *text)
     bool good =
         !*text || inet_pton(AF_INET, text, bytes) == 1 || inet_pton(AF_INET6, text, bytes) == 1;
     return good ? NULL : "must be an IPv4 or IPv6 address";
+}
+
+static const char *check_report_address(const char *text)
+{
+    struct address address;
+    struct err err;
+    return !*text || address_parse(slice_str(text), &address, &err) ? NULL
+                                                                    : "must be a mail address";
 }
 
 static const struct setting_choice tls_modes[] = {
@@ -542,6 +551,13 @@ static const struct setting rows[] = {
     TEXT("tls.ca_file", tls.ca_file, "", NULL, CA_FILE_HELP),
     TEXT("tls.cert_file", tls.cert_file, "", NULL, CERT_FILE_HELP),
     TEXT("tls.key_file", tls.key_file, "", NULL, KEY_FILE_HELP),
+    TEXT("tls_reports.from", tls_reports.from, "", check_report_address,
+         "Address that reports about TLS to other domains come from (RFC 8460), for those that ask "
+         "for them. Empty: none are made."),
+    TEXT("tls_reports.organization", tls_reports.organization, "", NULL,
+         "Who reports, as reports say it. Empty: the domain of from."),
+    TEXT("tls_reports.contact", tls_reports.contact, "", check_report_address,
+         "Address for questions about reports. Empty: from."),
     TABLE("tls_policies", policies, policy_table,
           "Ways to secure sessions, by name, for relays and routes."),
     TABLE("relays", relays, relay_table, "Servers that take mail for others."),

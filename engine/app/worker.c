@@ -85,6 +85,7 @@ static bool worker_create_delivery(struct worker *worker, struct err *err)
         .connecting_per_site = config->pool.connect_concurrency_per_site,
         .messages_per_session = config->pool.messages_per_session,
         .idle_ms = config->pool.idle_s * 1000,
+        .tally = common->tally,
         .sessions_max = config->pool.sessions_per_worker,
         .family = config->smtp.prefer == CONFIG_IPV6 ? AF_INET6 : AF_INET,
         .race_ms = config->smtp.race_ms,

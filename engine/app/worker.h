@@ -15,6 +15,7 @@ struct worker_common {
     uint64_t instance; /* random, of this process */
     unsigned workers;
     struct deliver_shared *shared;
+    struct tls_tally *tally;               /* NULL: no TLS reports */
     struct sts *sts;                       /* NULL: MTA-STS is off */
     struct queue_journal *const *journals; /* one part per worker */
     const struct deliver_source *sources;

@@ -27,6 +27,7 @@ int command_send(int argc, char **argv);
 int command_status(int argc, char **argv);
 int command_events(int argc, char **argv);
 int command_explain(int argc, char **argv);
+int command_tls_report(int argc, char **argv);
 int command_queue(int argc, char **argv);
 int command_campaign(int argc, char **argv);
 int command_node(int argc, char **argv);

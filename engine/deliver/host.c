@@ -99,6 +99,7 @@ static enum host_choice host_try(struct site_host *host, struct rng *rng, int64_
     case HOST_WAIT:
         return HOST_CHOICE_WAIT;
     case HOST_UNUSABLE:
+        tell_host_unusable(host, host->why);
         host->down_until_ms = now + host_down_ms(deliver);
         return HOST_CHOICE_NONE;
     }
@@ -216,6 +217,7 @@ void site_host_failed(struct site *site, struct peer *peer, const struct smtp_re
     struct site_host *host = &site->hosts[peer->host];
     int64_t now = ring_now_ms(deliver->ring);
     stat_add(&deliver->stats.sessions_failed, 1);
+    tell_session_failed(peer, reason);
     if (host_tls_failed(host, peer, reason)) {
         site_drain_soon(site);
         return;

@@ -87,6 +87,8 @@ struct path {
     struct dns_route *route;
     struct dns_request request;
     struct sts_request sts;
+    char *sts_text; /* the domain's MTA-STS policy as TLS reports have it; NULL: none, or no reports
+                     */
     bool sts_asked; /* the route is known, the domain's MTA-STS policy isn't yet */
     int64_t asked_us;
     enum tls_demand demand;
@@ -226,7 +228,8 @@ struct peer {
     bool connected, ready, ending;
     bool evicted; /* ending, so that another one can begin */
     struct host_session security;
-    bool may_bulk; /* counts as one that carries bulk */
+    bool may_bulk;              /* counts as one that carries bulk */
+    const struct path *told[8]; /* that it was counted for, the last one first; only compared */
     int64_t opened_us;
     char text[64]; /* address for events */
 };
@@ -434,6 +437,8 @@ enum host_security { HOST_SECURED, HOST_WAIT, HOST_UNUSABLE };
 enum host_security host_secure(struct site_host *host, int64_t now_ms, const char **why);
 void host_session_security(struct site_host *host, struct host_session *out);
 void host_session_clear(struct host_session *session);
+/** Whether there are validated TLSA records that are to be kept. */
+bool host_has_records(const struct site_host *host);
 /** A session failed before it was ready: whether it's because of TLS, and the next one may do
  * without. */
 bool host_tls_failed(struct site_host *host, const struct peer *peer,
@@ -442,6 +447,17 @@ bool host_tls_failed(struct site_host *host, const struct peer *peer,
  * ends them (RFC 8689, 4.2.1). */
 bool tls_demand_failed(const struct site *site, const struct smtp_reply *reason,
                        struct smtp_reply *end);
+
+/* tell.c */
+/** A session carries mail of a path. */
+void tell_session_used(struct peer *peer, const struct path *path);
+/** It failed before it was ready. */
+void tell_session_failed(struct peer *peer, const struct smtp_reply *reason);
+/** Its TLSA records forbid to use it now. */
+void tell_host_unusable(struct site_host *host, const char *why);
+/** What the domain's policy is, and what was wrong with getting it (NULL: nothing). */
+void tell_sts_policy(struct path *path, const struct sts_policy *policy);
+void tell_sts_problem(const struct path *path, const char *problem);
 
 /* room.c */
 /** Whether a session may be opened that is to carry the class. */

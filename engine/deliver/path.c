@@ -41,6 +41,7 @@ void path_free(struct path *path)
     assert(path->state != PATH_ASKED);
     path_forget(path);
     list_remove(&path->node);
+    free(path->sts_text);
     free(path);
 }
 
@@ -225,7 +226,8 @@ static void path_policy_found(struct sts_request *request, struct sts_policy *po
     struct path *path = CONTAINER_OF(request, struct path, sts);
     struct destination *destination = path->destination;
     struct dns_route *route = path->route;
-    (void)problem; /* logged where it was met */
+    tell_sts_policy(path, policy && policy->mode != STS_NONE ? policy : NULL);
+    tell_sts_problem(path, problem);
     path->sts_asked = false;
     path->route = NULL;
     path->way.sts = policy ? policy->mode : STS_NONE;

@@ -404,6 +404,7 @@ void peer_submit(struct peer *peer, struct delivery *delivery)
     delivery->ahead = peer->open_count++;
     peer->open_bulk += delivery->lane->class != QUEUE_TRANSACTIONAL;
     delivery->fenced = false;
+    tell_session_used(peer, delivery->lane->path);
     delivery->submitted_us = ring_clock_us(deliver->ring);
     histogram_record(&deliver->stats.session_wait, delivery->submitted_us - delivery->leased_us);
     smtp_session_submit(peer->session, &delivery->tx);

@@ -39,6 +39,11 @@ static bool has_records(const struct dns_tlsa *tlsa)
     return tlsa->status == DNS_OK && tlsa->secure && tlsa->count > 0;
 }
 
+bool host_has_records(const struct site_host *host)
+{
+    return wants_records(host) && host->tlsa && has_records(host->tlsa);
+}
+
 static void records_ask(struct site_host *host)
 {
     struct site *site = host->site;
@@ -163,7 +168,7 @@ void host_session_security(struct site_host *host, struct host_session *out)
         return;
     out->context = policy->context;
     out->mode = required_mode(site);
-    if (wants_records(host) && host->tlsa && has_records(host->tlsa)) {
+    if (host_has_records(host)) {
         use_records(host, out);
         if (!needed || out->record_count > 0)
             return;
