@@ -6,16 +6,17 @@
 #name, offsetof(struct stats_counters, name)                                               \
     }
 const struct stats_field stats_counter_fields[] = {
-    COUNTER(leased),          COUNTER(attempts),         COUNTER(delivered),
-    COUNTER(deferred),        COUNTER(bounced),          COUNTER(expired),
-    COUNTER(unknown),         COUNTER(released),         COUNTER(reply_2xx),
-    COUNTER(reply_4xx),       COUNTER(reply_5xx),        COUNTER(reply_local),
-    COUNTER(sessions_opened), COUNTER(sessions_reused),  COUNTER(sessions_failed),
-    COUNTER(violations),      COUNTER(dns_lookups),      COUNTER(dns_cache_hits),
-    COUNTER(dns_failures),    COUNTER(dns_timeouts),     COUNTER(dns_stale),
-    COUNTER(dns_refreshed),   COUNTER(dns_refused),      COUNTER(dns_secure),
-    COUNTER(redis_commands),  COUNTER(redis_reconnects), COUNTER(turns),
-    COUNTER(submits),         COUNTER(completions),      COUNTER(no_buffers),
+    COUNTER(leased),          COUNTER(attempts),        COUNTER(delivered),
+    COUNTER(deferred),        COUNTER(bounced),         COUNTER(expired),
+    COUNTER(unknown),         COUNTER(released),        COUNTER(reply_2xx),
+    COUNTER(reply_4xx),       COUNTER(reply_5xx),       COUNTER(reply_local),
+    COUNTER(sessions_opened), COUNTER(sessions_reused), COUNTER(sessions_failed),
+    COUNTER(tls_resumed),     COUNTER(violations),      COUNTER(dns_lookups),
+    COUNTER(dns_cache_hits),  COUNTER(dns_failures),    COUNTER(dns_timeouts),
+    COUNTER(dns_stale),       COUNTER(dns_refreshed),   COUNTER(dns_refused),
+    COUNTER(dns_secure),      COUNTER(redis_commands),  COUNTER(redis_reconnects),
+    COUNTER(turns),           COUNTER(submits),         COUNTER(completions),
+    COUNTER(no_buffers),
 };
 const size_t stats_counter_count = ARRAY_LEN(stats_counter_fields);
 static_assert(sizeof(struct stats_counters) == ARRAY_LEN(stats_counter_fields) * sizeof(uint64_t),

@@ -77,6 +77,8 @@ static void render_counters(const struct stats_counters *counters, struct buf *o
            COUNTER("class=\"5xx\"", reply_5xx), COUNTER("class=\"local\"", reply_local));
     FAMILY(out, "sessions_opened_total", "counter", "Sessions that were started.", counters,
            COUNTER("", sessions_opened));
+    FAMILY(out, "tls_resumed_total", "counter", "Sessions whose TLS took up an earlier one's.",
+           counters, COUNTER("", tls_resumed));
     FAMILY(out, "sessions_reused_total", "counter", "Messages that found an open session.",
            counters, COUNTER("", sessions_reused));
     FAMILY(out, "sessions_failed_total", "counter", "Sessions that failed.", counters,

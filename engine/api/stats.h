@@ -31,6 +31,7 @@ struct stats_counters {
     uint64_t delivered, deferred, bounced, expired, unknown, released;
     uint64_t reply_2xx, reply_4xx, reply_5xx, reply_local;
     uint64_t sessions_opened, sessions_reused, sessions_failed, violations;
+    uint64_t tls_resumed;
     uint64_t dns_lookups, dns_cache_hits;
     uint64_t dns_failures, dns_timeouts, dns_stale, dns_refreshed, dns_refused, dns_secure;
     uint64_t redis_commands, redis_reconnects;

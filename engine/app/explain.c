@@ -235,6 +235,18 @@ static json_t *sources_json(const struct config *config)
     return list;
 }
 
+/* What mail to a site is kept to. */
+static json_t *shaping_json(const struct config *config)
+{
+    return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i}", "connections_per_site",
+                     (int)config->pool.connections_per_site, "reserved_per_site",
+                     (int)config->pool.reserved_per_site, "connect_concurrency_per_site",
+                     (int)config->pool.connect_concurrency_per_site, "messages_per_session",
+                     (int)config->pool.messages_per_session, "pipeline_depth",
+                     (int)config->smtp.pipeline_depth, "pipeline_rank",
+                     (int)config->smtp.pipeline_rank);
+}
+
 static void explain_way(struct explanation *it, json_t *root)
 {
     struct deliver_options options = { .rules = it->ways.rules,
@@ -254,6 +266,7 @@ static void explain_way(struct explanation *it, json_t *root)
     json_object_set_new(root, "policy", json_string(*policy->name ? policy->name : "smtp.tls"));
     json_object_set_new(root, "relay", relay ? json_string(relay->name) : json_null());
     json_object_set_new(root, "sources", sources_json(it->config));
+    json_object_set_new(root, "shaping", shaping_json(it->config));
     if (it->sts && policy->sts && !relay) {
         it->sts_request = (struct sts_request){ .found = on_policy };
         sts_find(it->sts, &it->sts_request, it->resolver, it->ring, domain);

@@ -50,6 +50,7 @@ static void read_counters(const struct worker_view *view, struct stats_counters 
         .reply_local = LOAD(deliver->reply_local),
         .sessions_opened = LOAD(deliver->sessions_opened),
         .sessions_reused = LOAD(deliver->sessions_reused),
+        .tls_resumed = LOAD(deliver->tls_resumed),
         .sessions_failed = LOAD(deliver->sessions_failed),
         .violations = LOAD(deliver->violations),
         .dns_lookups = LOAD(view->dns->lookups),

@@ -62,6 +62,19 @@ static void print_host(const json_t *host)
     print_session(json_object_get(host, "session"));
 }
 
+static void print_shaping(const json_t *shaping)
+{
+    const char *name;
+    json_t *value;
+    const char *separator = "shaping:";
+    json_object_foreach((json_t *)shaping, name, value)
+    {
+        printf("%s %s %lld", separator, name, (long long)json_integer_value(value));
+        separator = ",";
+    }
+    putchar('\n');
+}
+
 static void print_text(const json_t *root)
 {
     const json_t *policy = json_object_get(root, "mta_sts");
@@ -84,6 +97,7 @@ static void print_text(const json_t *root)
         print_list("  mx: ", json_object_get(policy, "mx"));
     }
     print_list("sources: ", json_object_get(root, "sources"));
+    print_shaping(json_object_get(root, "shaping"));
     json_array_foreach(json_object_get(root, "hosts"), i, host) print_host(host);
 }
 

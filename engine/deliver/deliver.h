@@ -142,6 +142,7 @@ struct deliver_stats {
     uint64_t leased, attempts, delivered, deferred, bounced, expired, unknown, released;
     uint64_t reply_2xx, reply_4xx, reply_5xx, reply_local;
     uint64_t sessions_opened, sessions_reused, sessions_failed, violations;
+    uint64_t tls_resumed; /* of sessions_opened */
     uint64_t sessions_opening, sessions_busy, sessions_idle;
     uint64_t jobs_held[QUEUE_CLASSES], destinations, sites;
     uint64_t render_bytes;

@@ -145,7 +145,6 @@ struct site_host {
     int64_t unnamed_until_ms; /* verification failed, and the MTA-STS policy is only being tested */
     int64_t down_until_ms;    /* skipped until then */
     uint32_t address_down;    /* bit per address (≤ 20) that failed since the last success */
-    struct tls_ticket *ticket; /* single use */
     struct dns_request request;
     struct dns_tlsa *tlsa; /* NULL until asked for */
     struct dns_request tlsa_request;
@@ -167,6 +166,13 @@ struct host_session {
     bool may_be_clear;   /* if the handshake fails, the next session is */
     bool may_be_unnamed; /* … goes without verification */
 };
+
+/** A TLS ticket, and the host that gave it: for one session (RFC 8446, C.4). */
+struct site_ticket {
+    struct tls_ticket *ticket;
+    unsigned host;
+};
+#define SITE_TICKETS_MAX 8 /* and no more than it has sessions */
 
 /** A source as one of a site's pool. */
 struct site_source {
@@ -205,6 +211,8 @@ struct site {
     unsigned pool;
     struct site_source *sources; /* as many as the pool has */
     unsigned source_count;
+    struct site_ticket tickets[SITE_TICKETS_MAX]; /* the newest one last */
+    unsigned ticket_count;
     bool ipv4, ipv6;  /* that some source can reach */
     struct slice key; /* of the hosts */
     struct slice id;  /* key, pool and way */

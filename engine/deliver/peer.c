@@ -168,8 +168,11 @@ static void on_ready(struct smtp_session *session)
     int64_t took_us = ring_clock_us(site->deliver->ring) - peer->opened_us;
     histogram_record(&site->deliver->stats.connect, took_us);
     average_add(&site->connect_us, took_us);
-    if (smtp_session_tls_us(session) > 0)
+    struct tls_facts facts;
+    if (stream_tls_facts(smtp_session_stream(session), &facts)) {
         histogram_record(&site->deliver->stats.tls, smtp_session_tls_us(session));
+        stat_add(&site->deliver->stats.tls_resumed, facts.resumed);
+    }
     struct list *before = peer_list(peer);
     peer->ready = true;
     site->opening_count--;
@@ -309,12 +312,31 @@ static const struct smtp_session_events session_events = {
 
 /* ---- opening and using ---- */
 
+static struct tls_ticket *ticket_take(struct site *site, unsigned index)
+{
+    struct tls_ticket *ticket = site->tickets[index].ticket;
+    site->ticket_count--;
+    memmove(&site->tickets[index], &site->tickets[index + 1],
+            (site->ticket_count - index) * sizeof site->tickets[0]);
+    return ticket;
+}
+
 static void peer_ticket(void *user, struct tls_ticket *ticket)
 {
     struct peer *peer = user;
-    struct site_host *host = &peer->site->hosts[peer->host];
-    tls_ticket_free(host->ticket);
-    host->ticket = ticket;
+    struct site *site = peer->site;
+    while (site->ticket_count >= MIN_OF(site->peer_count, (unsigned)SITE_TICKETS_MAX))
+        tls_ticket_free(ticket_take(site, 0));
+    site->tickets[site->ticket_count++] = (struct site_ticket){ ticket, peer->host };
+}
+
+/* The newest ticket of a host; NULL: there's none. */
+static struct tls_ticket *ticket_for(struct site *site, unsigned host)
+{
+    for (unsigned i = site->ticket_count; i > 0; i--)
+        if (site->tickets[i - 1].host == host)
+            return ticket_take(site, i - 1);
+    return NULL;
 }
 
 static void address_text(const struct sockaddr_storage *addr, char out[64])
@@ -365,7 +387,7 @@ struct peer *peer_open(struct site *site, unsigned host_index, unsigned address,
                  .tlsa = security->records,
                  .tlsa_count = security->record_count,
                  .domain = host->name.ptr,
-                 .resume = host->ticket,
+                 .resume = security->mode == SMTP_TLS_OFF ? NULL : ticket_for(site, host_index),
                  .ticket = peer_ticket,
                  .ticket_user = peer },
         .requiretls = site->way.demand == TLS_NEEDED,
@@ -375,7 +397,6 @@ struct peer *peer_open(struct site *site, unsigned host_index, unsigned address,
         .no_chunking = deliver->options.no_chunking,
         .depth = peer_depth(peer),
     };
-    host->ticket = NULL;
     peer->session = smtp_session_create(deliver->ring, &session_events, &options, peer);
     list_push_back(&site->opening, &peer->node);
     peer_count_state(deliver, &site->opening, site, true);

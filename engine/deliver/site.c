@@ -133,8 +133,9 @@ void site_free(struct site *site)
             dns_addresses_release(site->hosts[i].addresses);
         if (site->hosts[i].tlsa)
             dns_tlsa_release(site->hosts[i].tlsa);
-        tls_ticket_free(site->hosts[i].ticket);
     }
+    for (unsigned i = 0; i < site->ticket_count; i++)
+        tls_ticket_free(site->tickets[i].ticket);
     site_sources_destroy(site);
     map_remove(&deliver->sites, site->id);
     stat_sub(&deliver->stats.sites, 1);

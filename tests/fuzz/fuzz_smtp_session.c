@@ -1,7 +1,8 @@
 // module: smtp
 /* A whole session against a server whose every byte comes from the input, over the simulated ring.
- * Byte 0 says what the session is to do; the rest is what the server sends, with control bytes in
- * between:
+ * Byte 0 says what the session is to do, letters behind it what else it is: l LMTP, and s, p, o it
+ * logs in by SCRAM-SHA-256, PLAIN or LOGIN, or OAuth; the rest is what the server sends, with
+ * control bytes in between:
  *
  *     0 wait for bytes of the client's   1 FIN   2 RST   3 wait an hour   4 read no more   5 read
  * again
@@ -172,7 +173,8 @@ static bool on_commit(struct smtp_session *session, struct smtp_transaction *tx)
 static void on_recipient(struct smtp_session *session, struct smtp_transaction *tx, unsigned index,
                          const struct smtp_reply *reply)
 {
-    check(tx_of(session, tx)->recipients[index].code == reply->code && reply->code >= 400);
+    const struct smtp_recipient *recipient = &tx_of(session, tx)->recipients[index];
+    check(recipient->code == reply->code && recipient->settled && reply->code >= 400);
 }
 
 static void on_done(struct smtp_session *session, struct smtp_transaction *tx,
@@ -182,6 +184,9 @@ static void on_done(struct smtp_session *session, struct smtp_transaction *tx,
     struct tx *mine = tx_of(session, tx);
     check(!mine->body);
     mine->done = true;
+    for (unsigned i = 0; i < RECIPIENTS; i++)
+        if (mine->recipients[i].settled)
+            check(mine->recipients[i].code >= 400 || mine->committed);
     if (outcome == SMTP_TX_ACCEPTED)
         check(mine->committed && reply->origin == SMTP_PEER && reply->code / 100 == 2);
     if (outcome == SMTP_TX_UNSENT)
@@ -224,18 +229,39 @@ static bool is_closed(void *user)
     return ((struct world *)user)->closed;
 }
 
+static bool take_option(char letter, struct smtp_session_options *options, struct smtp_auth *auth)
+{
+    if (letter == 'l') {
+        options->lmtp = true;
+        return true;
+    }
+    auth->mechanisms = letter == 's'   ? SASL_SET(SASL_SCRAM_SHA_256)
+                       : letter == 'p' ? SASL_SET(SASL_PLAIN) | SASL_SET(SASL_LOGIN)
+                       : letter == 'o' ? SASL_SET_TOKEN
+                                       : auth->mechanisms;
+    if (letter != 's' && letter != 'p' && letter != 'o')
+        return false;
+    options->auth = auth;
+    return true;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 1)
         return 0;
     unsigned plan = data[0];
-    struct world world = { .input = slice_of(data + 1, size - 1),
-                           .planned = 1 + plan % TRANSACTIONS_MAX,
-                           .body_bytes = plan & 0x80 ? 600000 : 100 };
     struct smtp_session_options options = { .ehlo_name = "c.example",
                                             .depth = 1 + plan / 8 % 4,
                                             .no_pipelining = plan & 0x40,
                                             .no_chunking = plan & 0x20 };
+    struct smtp_auth auth = { .identity = { .user = "u", .secret = "6f1c9a2e", .nonce = "n" },
+                              .in_clear = true };
+    struct slice input = slice_of(data + 1, size - 1);
+    while (input.len > 0 && take_option(input.ptr[0], &options, &auth))
+        input = slice_skip(input, 1);
+    struct world world = { .input = input,
+                           .planned = 1 + plan % TRANSACTIONS_MAX,
+                           .body_bytes = plan & 0x80 ? 600000 : 100 };
     world.sim = ring_sim_create(1);
     ring_sim_set_link(world.sim, &(struct ring_sim_link){ .window_bytes = 200 });
     struct sockaddr_in address = { .sin_family = AF_INET,
