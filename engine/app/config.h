@@ -23,6 +23,16 @@ struct config_pool {
     const unsigned *members, *weights; /* made of them: indexes into `sources` */
 };
 
+/** A key that messages are signed with (DKIM). */
+struct config_dkim {
+    const char *domain, *selector, *key_file;
+    const char *const *tenants;
+    unsigned tenants_count;
+    const char *not_before, *not_after; /* "": no bound */
+    unsigned expires_s;                 /* 0: never */
+    const char *body;                   /* "", "relaxed", "simple" */
+};
+
 /** A tenant's share of what several want. */
 struct config_tenant {
     const char *name;
@@ -147,6 +157,8 @@ struct config {
     } dns;
     const struct config_source *sources; /* empty: one source "default" of the kernel's choice */
     unsigned sources_count;
+    const struct config_dkim *dkim;
+    unsigned dkim_count;
     const struct config_pool *pools; /* the first is the default; empty: one of all sources */
     unsigned pools_count;
     struct {

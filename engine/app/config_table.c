@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "dns/resolver.h"
 #include "engine/classify/verdict.h"
@@ -65,6 +66,28 @@ static const char *check_address(const char *text)
     bool good =
         !*text || inet_pton(AF_INET, text, bytes) == 1 || inet_pton(AF_INET6, text, bytes) == 1;
     return good ? NULL : "must be an IPv4 or IPv6 address";
+}
+
+static const char *check_domain(const char *text)
+{
+    size_t len = strlen(text);
+    bool good =
+        len > 0 && len <= 253 && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789.-_") == len;
+    return good ? NULL : "must be a domain in lower case (A-labels)";
+}
+
+static const char *check_day(const char *text)
+{
+    struct tm tm;
+    const char *end = *text ? strptime(text, "%Y-%m-%d", &tm) : text;
+    return end && !*end ? NULL : "must be a day such as 2026-11-24";
+}
+
+static const char *check_body_form(const char *text)
+{
+    return !*text || strcmp(text, "relaxed") == 0 || strcmp(text, "simple") == 0
+               ? NULL
+               : "must be relaxed or simple";
 }
 
 static const char *check_report_address(const char *text)
@@ -222,6 +245,44 @@ static const struct setting_table source_table = {
                "  - name: a\n"
                "    address: 192.0.2.10\n"
                "    ehlo_name: a.mail.example.org\n",
+};
+
+static const struct setting dkim_rows[] = {
+    PART(config_dkim, "domain", domain, check_domain,
+         "Mail whose From is of this domain, or one below, is signed in its name (d=)."),
+    PART(config_dkim, "selector", selector, check_domain,
+         "Where the public key is: "
+         "SELECTOR._domainkey.DOMAIN (s=)."),
+    PART(config_dkim, "key_file", key_file, check_filled,
+         "PEM: RSA of 1024 to 4096 bits, or Ed25519. `eilpost dkim keygen` makes one."),
+    { .key = "tenants",
+      .kind = SETTING_TEXTS,
+      .offset = offsetof(struct config_dkim, tenants),
+      .check = check_pool_name,
+      .help = "Whose mail. None: everyone's." },
+    PART(config_dkim, "not_before", not_before, check_day,
+         "Not used before this day (UTC), as 2026-11-24."),
+    PART(config_dkim, "not_after", not_after, check_day, "Nor after this one."),
+    { .key = "expires_s",
+      .kind = SETTING_UINT,
+      .offset = offsetof(struct config_dkim, expires_s),
+      .max = 31536000,
+      .unit = "seconds",
+      .help = "Signatures aren't good for longer (x=). 0: no end." },
+    PART(config_dkim, "body", body, check_body_form,
+         "Canonicalization of bodies: relaxed or simple. Empty: relaxed."),
+};
+static const struct setting_table dkim_table = {
+    .rows = dkim_rows,
+    .count = ARRAY_LEN(dkim_rows),
+    .entry_bytes = sizeof(struct config_dkim),
+    .example = "dkim:\n"
+               "  - domain: shop.example\n"
+               "    selector: june\n"
+               "    key_file: /etc/eilpost/dkim/june.pem\n"
+               "  - domain: shop.example\n"
+               "    selector: june-ed\n"
+               "    key_file: /etc/eilpost/dkim/june-ed.pem\n",
 };
 
 static const struct setting pool_rows[] = {
@@ -558,6 +619,10 @@ static const struct setting rows[] = {
          "Who reports, as reports say it. Empty: the domain of from."),
     TEXT("tls_reports.contact", tls_reports.contact, "", check_report_address,
          "Address for questions about reports. Empty: from."),
+    TABLE("dkim", dkim, dkim_table,
+          "Keys that messages are signed with (DKIM, RFC 6376): all those of the From header's "
+          "domain, or "
+          "else of the nearest one above it, that the tenant may use now; three at most."),
     TABLE("tls_policies", policies, policy_table,
           "Ways to secure sessions, by name, for relays and routes."),
     TABLE("relays", relays, relay_table, "Servers that take mail for others."),

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "engine/app/resolver.h"
+#include "engine/app/signing.h"
 #include "engine/app/schema.h"
 #include "engine/app/ways.h"
 #include "engine/base/mem.h"
@@ -32,6 +33,7 @@ struct worker {
     struct ring *ring;
     struct dns_resolver *resolver;
     struct ways ways;
+    struct dkim_signer *signer;
     struct ring_timer ways_timer;
     struct deliver *deliver;
     struct queue *queue;
@@ -60,7 +62,8 @@ static bool worker_create_delivery(struct worker *worker, struct err *err)
 {
     const struct worker_common *common = worker->common;
     const struct config *config = common->config;
-    if (!ways_create(&worker->ways, config, err))
+    if (!ways_create(&worker->ways, config, err) ||
+        !app_signer_create(&worker->signer, config, err))
         return false;
     struct deliver_options options = {
         .port = config->smtp.port,
@@ -85,6 +88,7 @@ static bool worker_create_delivery(struct worker *worker, struct err *err)
         .connecting_per_site = config->pool.connect_concurrency_per_site,
         .messages_per_session = config->pool.messages_per_session,
         .idle_ms = config->pool.idle_s * 1000,
+        .signer = worker->signer,
         .tally = common->tally,
         .sessions_max = config->pool.sessions_per_worker,
         .family = config->smtp.prefer == CONFIG_IPV6 ? AF_INET6 : AF_INET,
@@ -214,6 +218,7 @@ static void worker_destroy_parts(struct worker *worker)
         ring_run(worker->ring);
     }
     ways_free(&worker->ways);
+    dkim_signer_destroy(&worker->signer);
     ring_destroy(&worker->ring);
 }
 

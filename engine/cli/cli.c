@@ -28,6 +28,7 @@ static const struct command {
     { "campaign", "Show campaigns; pause, resume, cancel or throttle them.", command_campaign },
     { "node", "Show the engines that work on the queue.", command_node },
     { "suppression", "Keep the addresses that get nothing.", command_suppression },
+    { "dkim", "Make and check keys for signatures.", command_dkim },
     { "explain", "Show how mail for a domain would go, and why.", command_explain },
     { "tls-report", "Show what is reported to other domains about TLS.", command_tls_report },
     { "check-config", "Check a configuration file.", command_check_config },

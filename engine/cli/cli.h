@@ -26,6 +26,7 @@ int command_demo(int argc, char **argv);
 int command_send(int argc, char **argv);
 int command_status(int argc, char **argv);
 int command_events(int argc, char **argv);
+int command_dkim(int argc, char **argv);
 int command_explain(int argc, char **argv);
 int command_tls_report(int argc, char **argv);
 int command_queue(int argc, char **argv);

@@ -7,9 +7,10 @@
 #include "engine/base/mem.h"
 #include "engine/deliver/internal.h"
 
-#define PUMP_MS 10              /* leases are asked for in batches, this far apart */
-#define DISCOVER_MS 45          /* how soon a new destination is found */
-#define RENDER_BLOCK_BYTES 8192 /* a message of usual size is one block */
+#define PUMP_MS 10               /* leases are asked for in batches, this far apart */
+#define DISCOVER_MS 45           /* how soon a new destination is found */
+#define RENDER_BLOCK_BYTES 8192  /* a message of usual size is one block */
+#define SIGNED_BLOCK_BYTES 16384 /* with its signatures */
 #define SWEEP_MS 5000
 #define UNUSED_MS 60000 /* destinations and sites without work are forgotten after */
 
@@ -284,7 +285,8 @@ bool deliver_create(struct deliver **out, struct ring *ring, struct dns_resolver
     deliver->ring = ring;
     deliver->resolver = resolver;
     deliver->options = *options;
-    deliver->blocks = message_blocks_create(RENDER_BLOCK_BYTES, options->render_bytes_max);
+    deliver->blocks = message_blocks_create(
+        options->signer ? SIGNED_BLOCK_BYTES : RENDER_BLOCK_BYTES, options->render_bytes_max);
     map_init(&deliver->submissions, rng_next(ring_rng(ring)));
     map_init(&deliver->destinations, rng_next(ring_rng(ring)));
     list_init(&deliver->idle);

@@ -106,8 +106,9 @@ struct deliver_options {
     unsigned connecting_per_site; /* sessions being opened at once, per worker */
     unsigned messages_per_session;
     unsigned idle_ms;
-    unsigned sessions_max;   /* per worker */
-    struct tls_tally *tally; /* where sessions are counted for TLS reports; NULL: they aren't */
+    unsigned sessions_max;      /* per worker */
+    struct dkim_signer *signer; /* this worker's; NULL: messages aren't signed */
+    struct tls_tally *tally;    /* where sessions are counted for TLS reports; NULL: they aren't */
 
     sa_family_t family;           /* tried first while none is known to work: AF_INET6, AF_INET */
     unsigned race_ms;             /* then the other one is tried beside it; 0: never */

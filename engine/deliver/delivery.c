@@ -411,7 +411,13 @@ bool delivery_body(struct delivery *delivery, bool chunked, struct smtp_body *bo
     struct message_recipient recipient = recipient_of(delivery);
     struct slice domain = delivery->submission->sender;
     ptrdiff_t at = slice_find(domain, '@');
+    const struct message_signing signing = {
+        .signer = deliver->options.signer,
+        .tenant = delivery->job->tenant,
+        .now_s = ring_wall_ms(deliver->ring) / 1000,
+    };
     struct message_stamp stamp = {
+        .signing = signing.signer ? &signing : NULL,
         .date_ms = delivery->submission->accepted_ms,
         .id = delivery->job->id,
         .id_domain =
@@ -427,7 +433,7 @@ bool delivery_body(struct delivery *delivery, bool chunked, struct smtp_body *bo
         *reply = smtp_reply_local(
             SMTP_PHASE_BODY, later ? 451 : 554,
             later ? (struct smtp_enhanced){ 4, 3, 1 } : (struct smtp_enhanced){ 5, 6, 0 },
-            later ? SLICE("no memory to render the message now")
+            later ? SLICE("the message can't be rendered or signed now")
                   : SLICE("the message can't be made from this recipient's data"));
         log_warn(deliver->options.log, "render-failed", "job %.*s: %s",
                  SLICE_FMT(delivery->job->id), err.text);

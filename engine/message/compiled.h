@@ -42,6 +42,7 @@ struct message_content {
     struct slice
         raw[2]; /* by enum message_transfer; the same bytes unless a line begins with a dot */
     char *raw_bytes, *raw_stuffed;
+    struct dkim_body_hash *body_hash; /* NULL: bodies differ; filled by the first signature */
     bool is_8bit;
     bool utf8_headers; /* whatever the recipient */
 };

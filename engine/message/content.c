@@ -218,6 +218,15 @@ static bool compile_raw(struct message_content *content, json_t *object, struct 
     return ok;
 }
 
+/* Whether all recipients get the same body. */
+static bool body_is_common(const struct message_content *content)
+{
+    for (size_t i = 0; i < content->segment_count; i++)
+        if (content->segments[i].kind == SEGMENT_TEXT || content->segments[i].kind == SEGMENT_HTML)
+            return false;
+    return true;
+}
+
 bool message_content_compile(struct message_content **out, struct slice json,
                              const struct message_limits *limits, struct err *err)
 {
@@ -240,6 +249,10 @@ bool message_content_compile(struct message_content **out, struct slice json,
                  ? compile_raw(content, object, err)
                  : compile_parts(content, object, json, limits, err);
     json_decref(object);
+    if (ok && body_is_common(content)) {
+        content->body_hash = arena_alloc(&content->arena, sizeof *content->body_hash);
+        *content->body_hash = (struct dkim_body_hash){ 0 };
+    }
     if (ok)
         *out = content;
     else

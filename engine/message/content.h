@@ -12,6 +12,7 @@
 #include "engine/base/arena.h"
 #include "engine/base/err.h"
 #include "engine/base/slice.h"
+#include "engine/message/dkim.h"
 #include <sys/uio.h>
 
 struct message_content;
@@ -37,12 +38,20 @@ struct message_recipient {
     size_t value_count;         /* fewer than fields: the rest is empty */
 };
 
+/** By whom messages are signed, and when. */
+struct message_signing {
+    struct dkim_signer *signer;
+    struct slice tenant;
+    int64_t now_s; /* since 1970 */
+};
+
 struct message_stamp { /* what a message gets that no template says; the same on every retry of a
                           job */
     int64_t date_ms;   /* wall clock: Date */
     struct slice id; /* job id, unique: Message-ID "<ID@DOMAIN>"; letters, digits and -._+= only, as
                         the domain */
-    struct slice id_domain; /* domain of Message-ID */
+    struct slice id_domain;                /* domain of Message-ID */
+    const struct message_signing *signing; /* NULL: nobody */
 };
 
 /** Output of a rendering: iovecs over pooled blocks and over the content's own static parts.

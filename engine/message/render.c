@@ -189,6 +189,38 @@ static struct merge_values values_of(const struct message_recipient *recipient)
     return (struct merge_values){ recipient->address, recipient->values, recipient->value_count };
 }
 
+/* What is signed: as it's rendered, but for the stuffing of a raw message's dots. */
+static bool sign(const struct message_content *content, const struct message_signing *signing,
+                 enum message_transfer transfer, struct message_output *out, size_t room,
+                 struct err *err)
+{
+    struct iovec *first = &out->iov[0], *last = &out->iov[out->iov_count - 1], whole = *first;
+    struct iovec rendered = *last;
+    char *place = first->iov_base;
+    size_t len;
+    bool raw = content->raw[transfer].ptr && last->iov_base == content->raw[transfer].ptr;
+    if (raw)
+        *last = (struct iovec){ (void *)(uintptr_t)content->raw[MESSAGE_CHUNK].ptr,
+                                content->raw[MESSAGE_CHUNK].len };
+    first->iov_base = place + room;
+    first->iov_len -= room;
+    bool good = dkim_sign(signing->signer, signing->tenant, signing->now_s, out->iov,
+                          out->iov_count, content->body_hash, place, &len, err);
+    if (raw)
+        *last = rendered;
+    if (!good)
+        return false;
+    memmove(place + room - len, place, len);
+    first->iov_base = place + room - len;
+    first->iov_len = whole.iov_len - room + len;
+    out->bytes -= room - len;
+    if (first->iov_len == 0) {
+        out->iov++;
+        out->iov_count--;
+    }
+    return true;
+}
+
 bool message_render(const struct message_content *content,
                     const struct message_recipient *recipient, const struct message_stamp *stamp,
                     enum message_transfer transfer, struct message_blocks *pool,
@@ -196,13 +228,21 @@ bool message_render(const struct message_content *content,
 {
     struct merge_values values = values_of(recipient);
     struct output_writer writer;
+    const struct message_signing *signing = stamp->signing;
+    size_t room = signing ? dkim_signer_room(signing->signer) : 0;
     *out = (struct message_output){ 0 };
     if (!output_writer_init(&writer, pool, err))
         return false;
-    if (render(content, &values, stamp, transfer, &writer, err) &&
-        output_writer_finish(&writer, out, err))
+    bool ok = output_writer_more(&writer, room, err);
+    writer.at += ok ? room : 0; /* the signatures come before all else, and last */
+    if (!ok || !render(content, &values, stamp, transfer, &writer, err) ||
+        !output_writer_finish(&writer, out, err)) {
+        output_writer_abort(&writer);
+        return false;
+    }
+    if (room == 0 || sign(content, signing, transfer, out, room, err))
         return true;
-    output_writer_abort(&writer);
+    message_output_release(out);
     return false;
 }
 
