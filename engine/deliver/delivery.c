@@ -388,13 +388,15 @@ struct delivery *delivery_next(struct lane *lane)
         if (delivery_stopped(delivery))
             continue;
         count_wait(delivery);
+        const struct dkim_signer *signer = deliver_of(delivery)->options.signer;
         struct message_recipient recipient = recipient_of(delivery);
         delivery->recipient = (struct smtp_recipient){ .address = delivery->job->recipient };
         delivery->tx = (struct smtp_transaction){
             .sender = submission->sender,
             .recipients = &delivery->recipient,
             .recipient_count = 1,
-            .size_estimate = message_size_estimate(submission->content, &recipient),
+            .size_estimate = message_size_estimate(submission->content, &recipient) +
+                             (signer ? dkim_signer_room(signer) : 0),
             .body_8bit = message_is_8bit(submission->content),
             .needs_smtputf8 = message_needs_smtputf8(submission->content, &recipient),
         };

@@ -19,7 +19,7 @@ enum {
     SIGNATURE_BYTES_MAX = DKIM_RSA_BITS_MAX / 8,
     BASE64_MAX = (SIGNATURE_BYTES_MAX + 2) / 3 * 4 + 1,
     FIELDS_MAX = 40,       /* signed, of one message */
-    TAGS_BYTES_MAX = 1600, /* of one signature, without b= */
+    TAGS_BYTES_MAX = 1400, /* of one signature, without d=, s= and b=: h= takes most of it */
     LINE_COLUMNS = 72,
 };
 
@@ -183,15 +183,21 @@ void dkim_signer_destroy(struct dkim_signer **out)
     *out = NULL;
 }
 
+/* What a signature by the key takes at most. */
+static size_t key_room(const struct key *key)
+{
+    size_t base64 = ((size_t)EVP_PKEY_get_size(key->pkey) + 2) / 3 * 4;
+    /* Folded, with a blank, a tab and a line end for each line. */
+    return TAGS_BYTES_MAX + key->domain.len + key->selector.len + base64 +
+           base64 / LINE_COLUMNS * 4 + 8;
+}
+
 size_t dkim_signer_room(const struct dkim_signer *signer)
 {
     size_t most = 0;
     for (unsigned i = 0; i < signer->count; i++)
-        most = MAX_OF(most, (size_t)EVP_PKEY_get_size(signer->keys[i].pkey));
-    size_t base64 = (most + 2) / 3 * 4;
-    /* Folded, with a blank, a tab and a line end for each line. */
-    size_t each = TAGS_BYTES_MAX + base64 + base64 / LINE_COLUMNS * 3 + 8;
-    return MIN_OF(signer->count, (unsigned)DKIM_SIGNATURES_MAX) * each;
+        most = MAX_OF(most, key_room(&signer->keys[i]));
+    return MIN_OF(signer->count, (unsigned)DKIM_SIGNATURES_MAX) * most;
 }
 
 /* ---- which keys ---- */
@@ -376,6 +382,7 @@ static bool signature_append(struct dkim_signer *signer, const struct key *key, 
         buf_printf(line, "%s%.*s", i ? "\r\n\t " : "", MIN_OF(digits - i, (int)LINE_COLUMNS),
                    (const char *)base64 + i);
     struct slice value = buf_slice(line);
+    assert(sizeof header_name + value.len + 2 <= key_room(key));
     memcpy(out + *len, header_name, sizeof header_name - 1);
     *len += sizeof header_name - 1;
     out[(*len)++] = ':';
