@@ -9,6 +9,7 @@ from .postfix import postfix
 from .processes import Failure, Sink, blast, run_folder, stopping, wait_for_success, wait_until
 from .queueing import queue
 from .stage import Stage, head_of, note, wait_for_delivery
+from .rendering import render
 from .transport import tls
 
 DOMAINS = 200
@@ -288,4 +289,4 @@ def blaster(options):
 
 
 SCENARIOS = {"e2e": e2e, "sessions": sessions, "backlog": backlog, "queue": queue, "blaster": blaster,
-             "tls": tls, "postfix": postfix}
+             "tls": tls, "render": render, "postfix": postfix}

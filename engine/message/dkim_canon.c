@@ -84,7 +84,8 @@ static void put(struct dkim_body *body, char c)
     body->out[body->len++] = c;
 }
 
-static void put_text(struct dkim_body *body, char c)
+/* Before text: the line ends and the blank that stand in front of it. */
+static void put_held(struct dkim_body *body)
 {
     for (; body->line_ends > 0; body->line_ends--) {
         put(body, '\r');
@@ -94,29 +95,59 @@ static void put_text(struct dkim_body *body, char c)
         put(body, ' ');
     body->blank = false;
     body->any = true;
-    put(body, c);
+}
+
+static bool is_text(const struct dkim_body *body, char c)
+{
+    return c > ' ' || (c != '\r' && !(body->relaxed && (c == ' ' || c == '\t')));
+}
+
+/* Copies from the front of `bytes` what is text; at least a byte of it. */
+static size_t put_text(struct dkim_body *body, struct slice bytes)
+{
+    size_t n = 0;
+    put_held(body);
+    while (n < bytes.len && is_text(body, bytes.ptr[n])) {
+        size_t room = sizeof body->out - body->len, most = MIN_OF(bytes.len, n + room);
+        char *out = body->out + body->len, *at = out;
+        for (; n < most && is_text(body, bytes.ptr[n]); n++)
+            *at++ = bytes.ptr[n];
+        body->len += (size_t)(at - out);
+        if (body->len == sizeof body->out) {
+            EVP_DigestUpdate(body->digest, body->out, body->len);
+            body->len = 0;
+        }
+    }
+    return n;
+}
+
+static void put_lone_cr(struct dkim_body *body)
+{
+    body->cr = false;
+    put_held(body);
+    put(body, '\r');
 }
 
 void dkim_body_feed(struct dkim_body *body, struct slice bytes)
 {
-    for (size_t i = 0; i < bytes.len; i++) {
-        char c = bytes.ptr[i];
+    while (bytes.len > 0) {
+        char c = bytes.ptr[0];
+        size_t n = 1;
         if (body->cr && c == '\n') {
             body->cr = false;
             body->blank = false; /* at the end of a line: gone */
             body->line_ends++;
-            continue;
-        }
-        if (body->cr) {
-            body->cr = false;
-            put_text(body, '\r');
-        }
-        if (c == '\r')
+        } else if (body->cr) {
+            put_lone_cr(body);
+            n = 0;
+        } else if (is_text(body, c)) {
+            n = put_text(body, bytes);
+        } else if (c == '\r') {
             body->cr = true;
-        else if (body->relaxed && (c == ' ' || c == '\t'))
+        } else {
             body->blank = true;
-        else
-            put_text(body, c);
+        }
+        bytes = slice_skip(bytes, n);
     }
 }
 
@@ -124,7 +155,7 @@ void dkim_body_feed(struct dkim_body *body, struct slice bytes)
 void dkim_body_end(struct dkim_body *body)
 {
     if (body->cr)
-        put_text(body, '\r');
+        put_lone_cr(body);
     if (body->any || !body->relaxed) {
         put(body, '\r');
         put(body, '\n');
